@@ -1,0 +1,185 @@
+//! One file a dialect: each turns a client's head into a call, and what the upstream said
+//! into the client's words. The only room that renders a [`Refusal`].
+
+mod details;
+mod grpc;
+mod plain;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Method as Verb;
+use http::Response;
+use http::header;
+use http::request::Parts;
+
+use crate::call::Bounds;
+use crate::call::Dialect;
+use crate::call::Reason;
+use crate::call::Refusal;
+
+/// Every dialect that Transom speaks. A new one is a new file and one line here.
+pub static TABLE: &[&dyn Bridge] = &[&grpc::Grpc, &plain::Plain];
+
+/// One client dialect.
+pub trait Bridge: Sync {
+    /// Which one.
+    fn dialect(&self) -> Dialect;
+
+    /// Reads what the client's head asks of the gateway, and leaves in it what goes
+    /// upstream.
+    ///
+    /// # Errors
+    /// What the dialect doesn't allow.
+    fn open(&self, head: &mut Parts) -> Result<Opened, Refusal>;
+
+    /// What writes the reply.
+    fn encoder(&self) -> Box<dyn Encode>;
+
+    /// The whole answer to a call that ends before it has begun.
+    fn refuse(&self, refusal: &Refusal) -> Response<Bytes>;
+}
+
+/// What a client's head asks of the gateway.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Opened {
+    /// The time that the client gives.
+    pub bounds: Bounds,
+    /// Whether request messages may be flagged as compressed.
+    pub compressed: bool,
+}
+
+/// What the upstream said, in gRPC terms.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Leading metadata.
+    Head(HeaderMap),
+    /// Bytes of gRPC frames, as they came.
+    Frames(Bytes),
+    /// Trailing metadata, `grpc-status` among it.
+    End(HeaderMap),
+    /// A status with nothing before it: leading and trailing metadata are one.
+    Only(HeaderMap),
+    /// The gateway ends the call.
+    Refused(&'a Refusal),
+}
+
+/// Parts of the HTTP response that are ready to go.
+#[derive(Debug, Default)]
+pub struct Out {
+    /// The response's head.
+    pub head: Option<Response<()>>,
+    /// The next bytes of its body.
+    pub data: Option<Bytes>,
+    /// Its end; nothing follows.
+    pub end: Option<Ending>,
+}
+
+/// How a response ends.
+#[derive(Debug)]
+pub enum Ending {
+    /// With trailers.
+    Trailers(HeaderMap),
+    /// With its last byte.
+    Done,
+    /// Abnormally, so that it doesn't look complete.
+    Abort(h2::Reason),
+}
+
+/// One dialect's reply writer. It alone decides when the head leaves, so that a unary
+/// encoder can hold it until the status is known.
+pub trait Encode: Send {
+    /// Takes the next event. After an end or a refusal none follows.
+    fn push(&mut self, event: Event<'_>, out: &mut Out);
+}
+
+/// Whether a head announces an encoding of its messages.
+pub fn is_compressed(headers: &HeaderMap) -> bool {
+    headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity")
+}
+
+/// The bridge of a dialect; plain HTTP's for those that aren't built yet.
+pub fn of(dialect: Dialect) -> &'static dyn Bridge {
+    TABLE.iter().find(|bridge| bridge.dialect() == dialect).copied().unwrap_or(&plain::Plain)
+}
+
+/// Which dialect a client speaks. Pure and total: the only place that decides it.
+///
+/// # Errors
+/// A content type of gRPC's family with a codec or a form that isn't taken.
+pub fn dialect(head: &Parts) -> Result<Dialect, Refusal> {
+    let Some(value) = head.headers.get(header::CONTENT_TYPE) else { return Ok(Dialect::Plain) };
+    let essence = essence(value);
+    let Some(rest) = strip_prefix_ignoring_case(essence, b"application/grpc") else {
+        return Ok(Dialect::Plain);
+    };
+    match rest {
+        b"" => Ok(Dialect::Grpc),
+        codec if codec.eq_ignore_ascii_case(b"+proto") => Ok(Dialect::Grpc),
+        [b'+', ..] => Err(unsupported("the codec behind `+` is not known")),
+        // gRPC-Web is another family; it isn't built yet, and plain callers are told so.
+        [b'-', ..] => Err(unsupported("gRPC-Web is not built yet")),
+        _ => Ok(Dialect::Plain),
+    }
+}
+
+/// The answer to a plain HTTP request for a method that exists.
+pub fn plain_to_method(verb: &Verb) -> Refusal {
+    if verb == Verb::POST {
+        unsupported("this method speaks gRPC here")
+    } else {
+        Refusal::new(Reason::MethodNotAllowed, "call this method by POST").offering("POST")
+    }
+}
+
+fn unsupported(why: &str) -> Refusal {
+    Refusal::new(Reason::ContentTypeUnsupported, format!("{why}: send content-type: application/grpc"))
+        .offering(ACCEPT_POST)
+}
+
+/// A media type without its parameters.
+fn essence(value: &HeaderValue) -> &[u8] {
+    let bytes = value.as_bytes();
+    let end = memchr::memchr(b';', bytes).unwrap_or(bytes.len());
+    bytes[..end].trim_ascii()
+}
+
+fn strip_prefix_ignoring_case<'a>(bytes: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = bytes.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// The media types that are taken (RFC 9110 has no list of its own; `Accept-Post` is W3C's).
+const ACCEPT_POST: &str = "application/grpc, application/grpc+proto";
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use crate::call::Dialect;
+
+    fn tell(content_type: &str) -> Option<Dialect> {
+        let (head, ()) =
+            Request::post("/").header("content-type", content_type).body(()).unwrap().into_parts();
+        super::dialect(&head).ok()
+    }
+
+    #[test]
+    fn content_types_tell_the_dialect() {
+        let table = [
+            ("application/grpc", Some(Dialect::Grpc)),
+            ("application/grpc; charset=utf-8", Some(Dialect::Grpc)),
+            ("Application/gRPC+Proto ;x=y", Some(Dialect::Grpc)),
+            ("application/grpc+json", None),
+            ("application/grpc+", None),
+            ("application/grpc-web", None),
+            ("application/grpcx", Some(Dialect::Plain)),
+            ("application/json", Some(Dialect::Plain)),
+            ("text/html", Some(Dialect::Plain)),
+            ("", Some(Dialect::Plain)),
+        ];
+        for (content_type, want) in table {
+            assert_eq!(tell(content_type), want, "{content_type:?}");
+        }
+    }
+}

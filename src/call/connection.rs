@@ -1,0 +1,35 @@
+//! What is known of the client's connection, shared by all its calls.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The address of the other end of the socket.
+    pub peer: SocketAddr,
+    /// The name of the listener that accepted it.
+    pub listener: Arc<str>,
+    /// The most header fields that a request may have.
+    pub header_count_max: usize,
+    ending: AtomicBool,
+}
+
+impl Connection {
+    /// A connection that goes on.
+    pub fn new(peer: SocketAddr, listener: Arc<str>, header_count_max: usize) -> Self {
+        Self { peer, listener, header_count_max, ending: AtomicBool::new(false) }
+    }
+
+    /// Tells the calls, at their next poll, that their time is over.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the calls of this connection are to end now.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+}

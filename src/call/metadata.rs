@@ -1,0 +1,94 @@
+//! Which headers are metadata, and which belong to HTTP or to the gateway.
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::header;
+
+/// Removes from a client's head what belongs to its own hop or only the gateway may say.
+///
+/// Names that `Connection` lists are hop-by-hop too (RFC 9110, section 7.6.1); over HTTP/2
+/// the field itself is malformed and never gets here.
+pub fn clean_request(headers: &mut HeaderMap) {
+    clean(headers, |name| {
+        is_of_the_hop(name)
+            || matches!(name, "host" | "content-length" | "accept-encoding")
+            || (name.starts_with('x') && IDENTITY.iter().any(|own| same_but_for_underscores(name, own)))
+    });
+}
+
+/// Removes from an upstream's head what belongs to its own hop.
+pub fn clean_reply(headers: &mut HeaderMap) {
+    clean(headers, |name| is_of_the_hop(name) || name == "content-length");
+}
+
+/// One look at each name costs less than a look-up of each that may not pass.
+fn clean(headers: &mut HeaderMap, is_dropped: impl Fn(&str) -> bool) {
+    if !headers.keys().any(|name| is_dropped(name.as_str())) {
+        return;
+    }
+    if headers.contains_key(header::CONNECTION) {
+        remove_listed(headers);
+    }
+    let dropped: Vec<HeaderName> = headers.keys().filter(|name| is_dropped(name.as_str())).cloned().collect();
+    for name in dropped {
+        headers.remove(name);
+    }
+}
+
+/// Whether a field belongs to one connection (RFC 9110, section 7.6.1).
+fn is_of_the_hop(name: &str) -> bool {
+    match name.as_bytes().first() {
+        Some(b'c') => name == "connection",
+        Some(b'k') => name == "keep-alive",
+        Some(b'p') => matches!(name, "proxy-authenticate" | "proxy-authorization" | "proxy-connection"),
+        Some(b't') => matches!(name, "te" | "transfer-encoding"),
+        Some(b'u') => name == "upgrade",
+        _ => false,
+    }
+}
+
+/// Compares names as CGI-like backends do, which read `_` and `-` alike.
+fn same_but_for_underscores(name: &str, own: &str) -> bool {
+    name.len() == own.len() && name.bytes().zip(own.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+}
+
+fn remove_listed(headers: &mut HeaderMap) {
+    let listed: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in listed {
+        headers.remove(name);
+    }
+}
+
+/// The names under which the gateway tells the upstream who calls.
+pub const IDENTITY: [&str; 3] = ["x-consumer-name", "x-consumer-groups", "x-credential-id"];
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http::HeaderValue;
+
+    use super::clean_request;
+
+    #[test]
+    fn identity_and_hop_by_hop_headers_go_and_metadata_stays() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-consumer-name", "x_consumer_name", "x-consumer_groups", "x-credential-id", "te"] {
+            headers.insert(name, HeaderValue::from_static("forged"));
+        }
+        headers.insert("connection", HeaderValue::from_static("x-hop, keep-alive"));
+        headers.insert("x-hop", HeaderValue::from_static("1"));
+        headers.append("x-many", HeaderValue::from_static("a"));
+        headers.append("x-many", HeaderValue::from_static("b"));
+        headers.insert("trace-bin", HeaderValue::from_static("AAE"));
+        clean_request(&mut headers);
+        let mut left: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+        left.sort_unstable();
+        assert_eq!(left, [("trace-bin", "AAE"), ("x-many", "a"), ("x-many", "b")]);
+    }
+}

@@ -1,0 +1,106 @@
+//! Checks between sections: names that exist, names alike, addresses that overlap.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+
+use crate::config::fault::Diag;
+use crate::config::raw::Raw;
+use crate::config::shape::Thing;
+
+/// The names that a file defines.
+pub(super) struct Names {
+    lists: Vec<(Thing, Vec<String>, HashMap<String, u32>)>,
+}
+
+impl Names {
+    /// Those of a tree that need not be checked yet.
+    pub(super) fn gather(root: &Raw) -> Self {
+        let things = [Thing::Module, Thing::Upstream, Thing::Consumer, Thing::Certificate];
+        let lists = things.map(|thing| {
+            let names: Vec<String> = named(root, thing.list()).map(|(name, _)| name.to_owned()).collect();
+            let known = names.iter().map(|name| (name.clone(), 0)).collect();
+            (thing, names, known)
+        });
+        Self { lists: lists.into() }
+    }
+
+    pub(super) fn has(&self, thing: Thing, name: &str) -> bool {
+        self.lists.iter().any(|(of, _, known)| *of == thing && known.contains_key(name))
+    }
+
+    /// In file order.
+    pub(super) fn of(&self, thing: Thing) -> impl Iterator<Item = &str> {
+        self.lists
+            .iter()
+            .filter(move |(of, ..)| *of == thing)
+            .flat_map(|(_, names, _)| names.iter().map(String::as_str))
+    }
+}
+
+/// Reports what only shows between sections.
+pub(super) fn check(root: &Raw, diag: &mut Diag) {
+    for list in ["listeners", "certificates", "modules", "upstreams", "apis", "consumers"] {
+        alike(named(root, list), list, diag);
+    }
+    if let Some(admin) = root.get("admin") {
+        alike(named(admin, "tokens"), "tokens", diag);
+    }
+    overlaps(root, diag);
+    for slot in root.get("enforced").map(Raw::entries).unwrap_or_default() {
+        if slot.value().is_word("off") {
+            diag.fault(&slot.value().at(), "an enforced slot can't be `off`", "leave it out");
+        }
+    }
+}
+
+fn alike<'a>(named: impl Iterator<Item = (&'a str, &'a Raw)>, list: &str, diag: &mut Diag) {
+    let mut first: HashMap<&str, &Raw> = HashMap::new();
+    for (name, raw) in named {
+        if let Some(other) = first.get(name) {
+            let help = format!("the other one is on line {}; names are unique", other.place.line);
+            diag.fault(&raw.at(), format!("two {list} are called {}", raw.shown()), help);
+        } else {
+            first.insert(name, raw);
+        }
+    }
+}
+
+fn named<'a>(root: &'a Raw, list: &str) -> impl Iterator<Item = (&'a str, &'a Raw)> {
+    let items = root.get(list).map(Raw::items).unwrap_or_default();
+    items.iter().filter_map(|item| item.get("name")).filter_map(|name| Some((name.text()?, name)))
+}
+
+fn overlaps(root: &Raw, diag: &mut Diag) {
+    let listeners = root.get("listeners").map(Raw::items).unwrap_or_default();
+    let others = ["admin", "status"].iter().filter_map(|name| root.get(name));
+    let mut by_port: HashMap<u16, Vec<(IpAddr, &Raw)>> = HashMap::new();
+    for raw in listeners.iter().chain(others).filter_map(|section| section.get("address")) {
+        let Some(address) = raw.text().and_then(|text| text.parse::<SocketAddr>().ok()) else { continue };
+        if address.port() == 0 {
+            continue;
+        }
+        let taken = by_port.entry(address.port()).or_default();
+        let ip = address.ip().to_canonical();
+        if let Some((_, other)) = taken.iter().find(|(other, _)| overlap(*other, ip)) {
+            // A default was written by nobody: the fault belongs to the line that was.
+            let (at, against) = if raw.is_written() { (raw, *other) } else { (*other, raw) };
+            let whose = match against.is_written() {
+                true => format!("{} of line {}", against.shown(), against.place.line),
+                false => format!("{}, the default of `{}`", against.shown(), against.at().path),
+            };
+            diag.fault(&at.at(), format!("{} overlaps {whose}", at.shown()), "give one of them another port");
+        } else if taken.len() < ADDRESSES_A_PORT_MAX {
+            taken.push((ip, raw));
+        }
+    }
+}
+
+/// `::` takes IPv4 as well, unless a socket is told not to.
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    let covers = |wide: IpAddr, other: IpAddr| wide.is_unspecified() && (wide.is_ipv6() || other.is_ipv4());
+    a == b || covers(a, b) || covers(b, a)
+}
+
+/// Each is compared with each: a hostile file must not buy the square of its size.
+const ADDRESSES_A_PORT_MAX: usize = 256;

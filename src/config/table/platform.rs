@@ -1,0 +1,153 @@
+//! Keys of the process: server, admin, status, store, Redis and what is observed.
+
+use crate::config::scalar::ADDRESS;
+use crate::config::scalar::CIDR;
+use crate::config::scalar::DURATION;
+use crate::config::scalar::DURATION_OR_ZERO;
+use crate::config::scalar::HTTP_URL;
+use crate::config::scalar::KEY_PREFIX;
+use crate::config::scalar::NAME;
+use crate::config::scalar::PATH;
+use crate::config::scalar::REDIS_URL;
+use crate::config::scalar::SHA256;
+use crate::config::scalar::TEXT;
+use crate::config::shape::Need::May;
+use crate::config::shape::Need::Must;
+use crate::config::shape::Need::Or;
+use crate::config::shape::Rule;
+use crate::config::shape::Section;
+use crate::config::shape::Shape;
+use crate::config::shape::key;
+use crate::config::shape::later;
+use crate::config::shape::section;
+use crate::config::shape::word;
+
+/// `server`.
+pub(in crate::config) static SERVER: Section = Section {
+    keys: &[
+        key("workers", Shape::Integer(0, 1024), Or("0"), "worker threads; 0 is one a core"),
+        key(
+            "drain_timeout",
+            Shape::Scalar(&DURATION_OR_ZERO),
+            Or("25s"),
+            "how long running calls may take to end after SIGTERM",
+        ),
+        later(
+            "trusted_proxies",
+            Shape::List(&Shape::Scalar(&CIDR), 0),
+            Or("[]"),
+            "peers whose `X-Forwarded-For` is believed",
+        ),
+        key(
+            "buffer_bytes",
+            Shape::Size(1 << 20, 1 << 50),
+            Or("512MiB"),
+            "all messages held for decoding, together",
+        ),
+        key("reflection", Shape::Bool, Or("true"), "serves gRPC reflection of what is published"),
+        key("health", Shape::Bool, Or("true"), "serves `grpc.health.v1` of what is published"),
+    ],
+    rules: &[],
+    wrong: &[("threads", "it is called `workers`"), ("shutdown_timeout", "it is called `drain_timeout`")],
+};
+
+/// `redis`.
+pub(in crate::config) static REDIS: Section = section(&[
+    key("url", Shape::Scalar(&REDIS_URL), Must, "where it is"),
+    key(
+        "timeout",
+        Shape::Scalar(&DURATION),
+        Or("50ms"),
+        "for one answer; after it limits are counted locally",
+    ),
+]);
+
+/// `admin`.
+pub(in crate::config) static ADMIN: Section = Section {
+    keys: &[
+        key("address", Shape::Scalar(&ADDRESS), Or("127.0.0.1:9900"), "IP address and port of the Admin API"),
+        key("max_upload", Shape::Size(1 << 10, 4 << 30), Or("64MiB"), "one upload of a module"),
+        later(
+            "tokens",
+            Shape::List(&Shape::Section(&TOKEN), 0),
+            Or("[]"),
+            "who may use it; without any only loopback peers may",
+        ),
+    ],
+    rules: &[],
+    wrong: &[
+        ("port", "write it in `address`: `127.0.0.1:9900`"),
+        ("token", "list it: `tokens: [{ name: ..., sha256: ... }]`"),
+    ],
+};
+
+static TOKEN: Section = section(&[
+    key("name", Shape::Scalar(&NAME), Must, "names the holder in the audit log"),
+    key("sha256", Shape::Scalar(&SHA256), Must, "hash of the token; the token itself is never kept"),
+    key(
+        "role",
+        Shape::Choice(&[word("viewer"), word("developer"), word("admin")]),
+        Must,
+        "what the holder may do",
+    ),
+    key(
+        "modules",
+        Shape::List(&Shape::Or(&["*"], &Shape::Scalar(&NAME)), 1),
+        Or("[]"),
+        "whose versions the holder may change",
+    ),
+]);
+
+/// `status`.
+pub(in crate::config) static STATUS: Section = section(&[key(
+    "address",
+    Shape::Scalar(&ADDRESS),
+    Must,
+    "IP address and port of `/healthz`, `/readyz` and `/metrics` alone",
+)]);
+
+/// `store`.
+pub(in crate::config) static STORE: Section = Section {
+    keys: &[
+        key("embedded", Shape::Section(&EMBEDDED), May, "a file of this gateway's own"),
+        key("etcd", Shape::Section(&ETCD), May, "an etcd that several gateways share"),
+    ],
+    rules: &[Rule::One(&["embedded", "etcd"])],
+    wrong: &[("path", "write it in `embedded`: `store: { embedded: { path: data/transom.redb } }`")],
+};
+
+static EMBEDDED: Section = section(&[key("path", Shape::Scalar(&PATH), Must, "the file, made when absent")]);
+
+static ETCD: Section = section(&[
+    key("endpoints", Shape::List(&Shape::Scalar(&HTTP_URL), 1), Must, "members of the cluster"),
+    key("prefix", Shape::Scalar(&KEY_PREFIX), Or("/transom"), "below which its keys are"),
+]);
+
+/// `observe`.
+pub(in crate::config) static OBSERVE: Section = section(&[
+    key("access_log", Shape::Or(&["off"], &Shape::Section(&ACCESS_LOG)), Or("off"), "one line a call"),
+    key("metrics", Shape::Bool, Or("true"), "serves Prometheus metrics at `/metrics`"),
+    later("traces", Shape::Or(&["off"], &Shape::Section(&TRACES)), Or("off"), "spans, sent by OTLP"),
+]);
+
+static ACCESS_LOG: Section = section(&[
+    key(
+        "path",
+        Shape::Or(&["-"], &Shape::Scalar(&PATH)),
+        Or("-"),
+        "a file that is appended to; `-` is standard output",
+    ),
+    key("format", Shape::Choice(&[word("json")]), Or("json"), "how a line is written"),
+]);
+
+static TRACES: Section = section(&[
+    key("otlp", Shape::Scalar(&HTTP_URL), Must, "the collector, by gRPC"),
+    key("sample", Shape::Ratio, Or("0.01"), "which part of calls is traced when the client doesn't say"),
+    key(
+        "propagate",
+        Shape::List(&Shape::Choice(&[word("w3c"), word("b3")]), 1),
+        Or("[]"),
+        "header formats that are read and sent on",
+    ),
+    key("service_name", Shape::Scalar(&TEXT), Or("transom"), "what the collector calls this process"),
+]);

@@ -1,0 +1,92 @@
+//! What `transom demo` prints: where it listens, and commands to try for every dialect.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+/// Commands for one way to reach the library. Another dialect adds one block to [`BLOCKS`].
+struct Block {
+    title: &'static str,
+    /// `{gateway}` and `{admin}` stand for addresses, `HOST:PORT`.
+    commands: &'static [&'static str],
+}
+
+const BLOCKS: &[Block] = &[
+    Block {
+        title: "gRPC with grpcurl",
+        commands: &[
+            "grpcurl -plaintext {gateway} list",
+            "grpcurl -plaintext {gateway} describe transom.demo.v1.Library.GetBook",
+            r#"grpcurl -plaintext -d '{"name":"shelves/harbour/books/the-lamp"}' {gateway} transom.demo.v1.Library/GetBook"#,
+            r#"grpcurl -plaintext -d '{"name":"shelves/harbour/books/the-lamp","pause":"0.5s"}' {gateway} transom.demo.v1.Library/ReadBook"#,
+            "grpcurl -plaintext {gateway} grpc.health.v1.Health/Check",
+        ],
+    },
+    Block {
+        title: "gRPC with buf",
+        commands: &[
+            "buf curl --protocol grpc --http2-prior-knowledge --list-methods http://{gateway}",
+            r#"buf curl --protocol grpc --http2-prior-knowledge -d '{"parent":"shelves/weather"}' http://{gateway}/transom.demo.v1.Library/ListBooks"#,
+            r#"buf curl --protocol grpc --http2-prior-knowledge -d '{"id":"1","text":"Is it raining?","times":3}' http://{gateway}/transom.demo.v1.Library/Discuss"#,
+        ],
+    },
+    Block { title: "What the gateway saw", commands: &["curl http://{admin}/metrics"] },
+];
+
+/// The text to print, with the addresses that are really listened on. It begins with one line for each
+/// address, `gateway  http://HOST:PORT` and `admin    http://HOST:PORT`, which programs may read.
+pub fn hints(gateway: SocketAddr, admin: SocketAddr) -> String {
+    let mut text = format!("gateway  http://{gateway}\nadmin    http://{admin}\n");
+    text.push_str("\nA small library is open behind the gateway. Try:\n");
+    let (gateway, admin) = (gateway.to_string(), admin.to_string());
+    for block in BLOCKS {
+        let _ = writeln!(text, "\n{}:", block.title); // writing to a String does not fail
+        for command in block.commands {
+            let command = command.replace("{gateway}", &gateway).replace("{admin}", &admin);
+            let _ = writeln!(text, "  {command}");
+        }
+    }
+    text.push_str("\nCtrl-C closes it.\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> String {
+        hints("127.0.0.1:8080".parse().unwrap(), "127.0.0.1:9900".parse().unwrap())
+    }
+
+    #[test]
+    fn addresses_come_first_and_are_filled_in() {
+        let text = text();
+        assert!(
+            text.starts_with("gateway  http://127.0.0.1:8080\nadmin    http://127.0.0.1:9900\n"),
+            "{text}"
+        );
+        assert!(text.contains("\n  grpcurl -plaintext 127.0.0.1:8080 list\n"));
+        assert!(text.contains("\n  curl http://127.0.0.1:9900/metrics\n"));
+        assert!(!text.contains("{gateway}") && !text.contains("{admin}"));
+    }
+
+    #[test]
+    fn every_method_that_is_named_exists() {
+        let services = ["transom.demo.v1.Library", "grpc.health.v1.Health"];
+        let set = String::from_utf8_lossy(crate::demo::FILE_DESCRIPTOR_SET);
+        for word in text().split_whitespace() {
+            let Some((service, method)) = services.iter().find_map(|s| Some((s, word.split_once(s)?.1)))
+            else {
+                continue;
+            };
+            let method = &method[1..];
+            assert!(method == "Check" && service.starts_with("grpc") || set.contains(method), "{word}");
+        }
+    }
+
+    #[test]
+    fn quotes_are_balanced_for_the_shell() {
+        for line in text().lines().filter(|line| line.starts_with("  ")) {
+            assert_eq!(line.matches('\'').count() % 2, 0, "{line}");
+        }
+    }
+}

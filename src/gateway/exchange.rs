@@ -1,0 +1,237 @@
+//! A call under way: both directions, its timers, and the client's words for what happens.
+
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::Response;
+use http_body::Frame;
+
+use crate::bridge::Encode;
+use crate::bridge::Ending;
+use crate::bridge::Event;
+use crate::bridge::Out;
+use crate::call::Abort;
+use crate::call::Code;
+use crate::call::Connection;
+use crate::call::Reason;
+use crate::call::Refusal;
+use crate::call::Reply;
+use crate::gateway::downlink::Downlink;
+use crate::gateway::downlink::Next;
+use crate::gateway::tally::Moved;
+use crate::gateway::tally::Tally;
+use crate::gateway::timers::Blocked;
+use crate::gateway::timers::Timers;
+use crate::gateway::uplink::Uplink;
+use crate::policy::Holds;
+use crate::upstream::Lease;
+
+/// One call from its admission to its end.
+pub struct Exchange {
+    pub(super) connection: Arc<Connection>,
+    pub(super) uplink: Uplink,
+    pub(super) downlink: Option<Downlink>,
+    pub(super) timers: Timers,
+    pub(super) holds: Holds,
+    pub(super) lease: Option<Lease>,
+    pub(super) tally: Tally,
+    pub(super) encoder: Box<dyn Encode>,
+    out: Out,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Both directions go on.
+    Running,
+    /// What is in `out` is all that follows.
+    Over,
+}
+
+impl Exchange {
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        uplink: Uplink,
+        timers: Timers,
+        holds: Holds,
+        tally: Tally,
+        encoder: Box<dyn Encode>,
+    ) -> Self {
+        let (downlink, lease, out, phase) = (None, None, Out::default(), Phase::Running);
+        Self { connection, uplink, downlink, timers, holds, lease, tally, encoder, out, phase }
+    }
+
+    /// Everything but the reply: the request goes on, and the timers run. Ready with the
+    /// refusal that ends the call.
+    pub(super) fn poll_drive(&mut self, cx: &mut Context<'_>, blocked: Blocked) -> Poll<Refusal> {
+        if self.connection.is_ending() {
+            return Poll::Ready(Refusal::new(Reason::Draining, "the gateway is shutting down: try again"));
+        }
+        if let Poll::Ready(Err(refusal)) = self.uplink.poll(cx, &mut self.holds) {
+            return Poll::Ready(refusal);
+        }
+        let blocked = if self.uplink.is_blocked() { Blocked::Yes } else { blocked };
+        let moved = self.uplink.lane().bytes() + self.tally.reply.bytes;
+        self.timers.poll(cx, moved, blocked)
+    }
+
+    /// Reads until the first request bytes are here, and judged.
+    pub(super) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        match self.uplink.poll_first(cx, &mut self.holds) {
+            Poll::Pending => self.timers.poll(cx, 0, Blocked::No).map(Err),
+            ready => ready,
+        }
+    }
+
+    /// Hands an event to the client's dialect.
+    pub(super) fn push(&mut self, event: Event<'_>) {
+        self.encoder.push(event, &mut self.out);
+    }
+
+    /// Ends the call in the gateway's own words.
+    pub(super) fn refuse(&mut self, refusal: &Refusal) {
+        self.tally.refused(refusal);
+        self.out.data = None;
+        self.push(Event::Refused(refusal));
+        self.finish();
+    }
+
+    /// Ends the call as the upstream said.
+    pub(super) fn end(&mut self, trailers: HeaderMap) {
+        self.tally.ended(status_of(&trailers));
+        self.push(Event::End(trailers));
+        self.finish();
+    }
+
+    /// Ends the call with a status that has nothing before it.
+    pub(super) fn only(&mut self, headers: HeaderMap) {
+        self.tally.ended(status_of(&headers));
+        self.push(Event::Only(headers));
+        self.finish();
+    }
+
+    /// Waits for the first frames of the reply, for a dialect that holds its head until
+    /// then.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Response<()>> {
+        loop {
+            if let Some(head) = self.out.head.take() {
+                return Poll::Ready(head);
+            }
+            if self.phase == Phase::Over {
+                return Poll::Ready(Response::new(()));
+            }
+            std::task::ready!(self.poll_step(cx));
+        }
+    }
+
+    /// One step of a running call; ready when something happened.
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Poll::Ready(refusal) = self.poll_drive(cx, Blocked::No) {
+            self.refuse(&refusal);
+            return Poll::Ready(());
+        }
+        let Some(downlink) = &mut self.downlink else { return Poll::Pending };
+        match std::task::ready!(downlink.poll_next(cx, &mut self.holds)) {
+            Ok(Next::Frames(bytes)) => {
+                self.tally.reply.bytes += bytes.len() as u64;
+                self.push(Event::Frames(bytes));
+            }
+            Ok(Next::Trailers(trailers)) => self.end(trailers),
+            Err(refusal) => self.refuse(&refusal),
+        }
+        Poll::Ready(())
+    }
+
+    fn finish(&mut self) {
+        self.phase = Phase::Over;
+        let request = self.uplink.lane();
+        self.tally.request = Moved { bytes: request.bytes(), messages: request.messages() };
+        if let Some(downlink) = &self.downlink {
+            self.tally.reply.messages = downlink.lane().messages();
+        }
+        if !self.holds.is_empty()
+            && let Some(end) = self.tally.end()
+        {
+            self.holds.on_end(&end);
+        }
+        // The upstream is let go at once: it sees a reset if it wasn't done.
+        self.downlink = None;
+        self.uplink.let_go();
+        self.lease = None;
+    }
+
+    fn next_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        loop {
+            if let Some(data) = self.out.data.take() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            if self.phase == Phase::Over {
+                return Poll::Ready(match self.out.end.take() {
+                    Some(Ending::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+                    Some(Ending::Abort(reason)) => Some(Err(Abort(reason))),
+                    Some(Ending::Done) | None => None,
+                });
+            }
+            std::task::ready!(self.poll_step(cx));
+        }
+    }
+
+    /// A fault of ours ends this call, and no other.
+    fn panicked(&mut self) {
+        self.tally.panicked();
+        self.refuse(&Refusal::new(Reason::Internal, "the gateway failed: this is logged"));
+    }
+}
+
+impl Reply for Exchange {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        match catch_unwind(AssertUnwindSafe(|| self.next_frame(cx))) {
+            Ok(polled) => polled,
+            Err(_) => {
+                self.panicked();
+                self.next_frame(cx)
+            }
+        }
+    }
+
+    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.phase == Phase::Over {
+            return Poll::Pending;
+        }
+        match catch_unwind(AssertUnwindSafe(|| self.poll_drive(cx, Blocked::Yes))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(refusal)) => {
+                self.refuse(&refusal);
+                Poll::Ready(())
+            }
+            Err(_) => {
+                self.panicked();
+                Poll::Ready(())
+            }
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        self.phase == Phase::Over
+            && self.out.data.is_none()
+            && matches!(self.out.end, Some(Ending::Done) | None)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.phase == Phase::Running {
+            let request = self.uplink.lane();
+            self.tally.request = Moved { bytes: request.bytes(), messages: request.messages() };
+        }
+    }
+}
+
+fn status_of(headers: &HeaderMap) -> Code {
+    headers.get("grpc-status").map_or(Code::Unknown, |status| Code::from_header(status.as_bytes()))
+}

@@ -1,0 +1,251 @@
+//! The story of one call. If you read one function in Transom, read [`Gateway::handle`].
+
+mod attempt;
+mod downlink;
+mod exchange;
+mod lane;
+mod tally;
+mod timers;
+mod uplink;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::Request;
+use http::Response;
+use http::request::Parts;
+use http_body::Frame;
+
+use crate::bridge;
+use crate::bridge::Bridge;
+use crate::bridge::Opened;
+use crate::call::Abort;
+use crate::call::Body;
+use crate::call::Call;
+use crate::call::Connection;
+use crate::call::Dialect;
+use crate::call::Reason;
+use crate::call::Refusal;
+use crate::call::Reply;
+use crate::call::Service;
+use crate::gateway::exchange::Exchange;
+use crate::gateway::lane::Lane;
+use crate::gateway::lane::Way;
+use crate::gateway::tally::Tally;
+use crate::gateway::timers::Timers;
+use crate::gateway::uplink::Uplink;
+use crate::observe::Observe;
+use crate::policy::Admitted;
+use crate::policy::Holds;
+use crate::policy::admit;
+use crate::snapshot::Current;
+use crate::snapshot::MethodPlan;
+use crate::wire::frame::Rules;
+
+/// One worker's gateway.
+pub struct Gateway {
+    worker: usize,
+    current: Arc<Current>,
+    observe: Arc<Observe>,
+}
+
+impl Gateway {
+    /// The gateway of the worker of that index.
+    pub fn new(worker: usize, current: Arc<Current>, observe: Arc<Observe>) -> Self {
+        Self { worker, current, observe }
+    }
+
+    /// One request, top to bottom, until the head of its response is known. The rest goes
+    /// on in the [`Exchange`].
+    async fn handle(
+        &self,
+        connection: &Arc<Connection>,
+        request: Request<Body>,
+        now: Instant,
+    ) -> Response<Answer> {
+        let (mut head, body) = request.into_parts();
+        let mut tally = Tally::open(&self.observe, self.worker, connection, &head, now);
+        let dialect = bridge::dialect(&head);
+        let bridge = bridge::of(*dialect.as_ref().unwrap_or(&Dialect::Plain));
+        tally.dialect = bridge.dialect();
+        let plan = self.route(&head);
+        tally.begin(plan.as_deref());
+        let opened = dialect
+            .and_then(|_| check_count(&head, connection))
+            .and_then(|()| open(bridge, plan.as_deref(), &mut head));
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(refusal) => return refuse(bridge, tally, &refusal),
+        };
+        // `open` refuses what has no plan.
+        let Some(plan) = plan else {
+            return refuse(bridge, tally, &Refusal::new(Reason::Internal, "the gateway failed"));
+        };
+        let call = Call {
+            method: plan.method.clone(),
+            dialect: bridge.dialect(),
+            authority: head.uri.authority().cloned(),
+            connection: connection.clone(),
+            metadata: head.headers,
+            started: now,
+            bounds: opened.bounds,
+        };
+        let (admitted, holds) = match bounded(&plan, call).await {
+            Ok(admitted) => admitted,
+            Err(refusal) => return refuse(bridge, tally, &refusal),
+        };
+        let bounds = admitted.call().bounds;
+        let rules = Rules { compressed: opened.compressed, message_bytes_max: bounds.message_bytes_max };
+        let lane = Lane::new(Way::Request, rules, plan.needs, MESSAGE_BYTES_DEFAULT);
+        let mut exchange = Box::new(Exchange::new(
+            connection.clone(),
+            Uplink::new(body, lane, plan.method.kind),
+            Timers::new(now, bounds),
+            holds,
+            tally,
+            bridge.encoder(),
+        ));
+        self.run(&plan, &admitted, &mut exchange).await;
+        let head = std::future::poll_fn(|cx| exchange.poll_head(cx)).await;
+        exchange.tally.http_status(head.status());
+        head.map(|()| Answer::Running(exchange))
+    }
+
+    fn route(&self, head: &Parts) -> Option<Arc<MethodPlan>> {
+        self.current.load().routes.find(host(head), head.uri.path()).cloned()
+    }
+}
+
+/// HTTP/2 bounds the bytes of a head; fields, cookie crumbs among them, are counted here.
+fn check_count(head: &Parts, connection: &Connection) -> Result<(), Refusal> {
+    let (count, max) = (head.headers.len(), connection.header_count_max);
+    if count <= max {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::HeadersTooLarge, format!("{count} header fields came: send at most {max}")))
+}
+
+/// Reads the client's head, once the method is known.
+fn open(bridge: &dyn Bridge, plan: Option<&MethodPlan>, head: &mut Parts) -> Result<Opened, Refusal> {
+    let Some(plan) = plan else {
+        return Err(Refusal::new(
+            Reason::MethodUnknown,
+            format!("no method {} on host \"{}\"", shown(head.uri.path()), shown(host(head))),
+        ));
+    };
+    let dialect = bridge.dialect();
+    if dialect != Dialect::Plain && !plan.api.dialects.contains(&dialect) {
+        return Err(Refusal::new(
+            Reason::MethodUnknown,
+            format!("{} is not published for {} clients", plan.method.path, dialect.name()),
+        ));
+    }
+    bridge.open(head)
+}
+
+/// Asks the policies, no longer than the client waits, and never longer than
+/// [`ADMISSION_MAX`].
+async fn bounded(plan: &MethodPlan, call: Call) -> Result<(Admitted, Holds), Refusal> {
+    let time = call.bounds.asked.map_or(ADMISSION_MAX, |asked| asked.min(ADMISSION_MAX));
+    let deadline = call.started + time;
+    tokio::time::timeout_at(deadline.into(), admit(&plan.policies, call))
+        .await
+        .unwrap_or_else(|_| Err(Refusal::new(Reason::DeadlineExceeded, "the deadline is over")))
+}
+
+fn refuse(bridge: &dyn Bridge, mut tally: Tally, refusal: &Refusal) -> Response<Answer> {
+    tally.refused(refusal);
+    let response = bridge.refuse(refusal);
+    tally.http_status(response.status());
+    tally.reply.bytes = response.body().len() as u64;
+    response.map(Answer::Whole)
+}
+
+/// The host that a request names, in its target or its `Host`; empty where it names none.
+fn host(head: &Parts) -> &str {
+    match head.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+    }
+}
+
+/// What a stranger sent, short enough to be said again.
+fn shown(text: &str) -> &str {
+    let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= SHOWN_BYTES).last();
+    if text.len() <= SHOWN_BYTES { text } else { &text[..end.unwrap_or(0)] }
+}
+
+impl Service for Gateway {
+    type Reply = Answer;
+
+    async fn call(
+        &self,
+        connection: &Arc<Connection>,
+        request: Request<Body>,
+        now: Instant,
+    ) -> Response<Answer> {
+        let dialect = request.headers().get(http::header::CONTENT_TYPE).cloned();
+        match AssertUnwindSafe(self.handle(connection, request, now)).catch_unwind().await {
+            Ok(response) => response,
+            Err(_) => {
+                self.observe.metrics.panics.increment();
+                let grpc = dialect.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+                let bridge = bridge::of(if grpc { Dialect::Grpc } else { Dialect::Plain });
+                let refusal = Refusal::new(Reason::Internal, "the gateway failed: this is logged");
+                bridge.refuse(&refusal).map(Answer::Whole)
+            }
+        }
+    }
+}
+
+/// The body of the gateway's responses.
+pub enum Answer {
+    /// All of it is here.
+    Whole(Bytes),
+    /// A call that goes on.
+    Running(Box<Exchange>),
+}
+
+impl Reply for Answer {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        match self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Running(exchange) => exchange.poll_frame(cx),
+        }
+    }
+
+    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Whole(_) => Poll::Pending,
+            Self::Running(exchange) => exchange.poll_blocked(cx),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Running(exchange) => exchange.is_end(),
+        }
+    }
+
+    fn size(&self) -> Option<u64> {
+        match self {
+            Self::Whole(bytes) => Some(bytes.len() as u64),
+            Self::Running(_) => None,
+        }
+    }
+}
+
+/// How long the policies may take to let a call pass.
+const ADMISSION_MAX: Duration = Duration::from_secs(15);
+/// The largest message that a policy reads where no limit is set.
+const MESSAGE_BYTES_DEFAULT: u32 = 4 << 20;
+/// How much of what a stranger sent is said again.
+const SHOWN_BYTES: usize = 200;

@@ -1,0 +1,200 @@
+//! Stands between a socket and its protocol's codec, and counts what comes in.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::Buf;
+use bytes::Bytes;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
+
+use crate::wire::h1_guard::H1Fault;
+use crate::wire::h1_guard::H1Guard;
+use crate::wire::h1_guard::Place;
+use crate::wire::h2_guard::H2Guard;
+
+/// A byte stream under guard, with what was read of it to tell its protocol.
+pub(crate) struct Guarded<T> {
+    io: T,
+    ahead: Bytes,
+    guard: Guard,
+}
+
+/// What watches the bytes that come in.
+pub(crate) enum Guard {
+    /// HTTP/1.1: bytes after a fault never reach the codec.
+    H1(Box<H1Guard>, Option<H1Fault>, Phase),
+    /// HTTP/2: floods are counted.
+    H2(Box<H2Guard>),
+}
+
+impl<T> Guarded<T> {
+    /// `ahead` was read already, and is guarded as well.
+    pub(crate) fn new(io: T, ahead: Bytes, guard: Guard) -> Self {
+        Self { io, ahead, guard }
+    }
+
+    /// Why an HTTP/2 client is to be closed with ENHANCE_YOUR_CALM.
+    pub(crate) fn calm(&self) -> Option<&'static str> {
+        match &self.guard {
+            Guard::H2(guard) => guard.verdict().map(|calm| calm.why.label()),
+            Guard::H1(..) => None,
+        }
+    }
+
+    /// What an HTTP/1.1 client is waited for.
+    pub(crate) fn phase(&self) -> Phase {
+        match &self.guard {
+            Guard::H1(_, _, phase) => phase.clone(),
+            Guard::H2(_) => Phase::default(),
+        }
+    }
+
+    /// What an HTTP/1.1 client did wrong.
+    pub(crate) fn fault(&self) -> Option<&H1Fault> {
+        match &self.guard {
+            Guard::H1(_, fault, _) => fault.as_ref(),
+            Guard::H2(_) => None,
+        }
+    }
+}
+
+/// What an HTTP/1.1 client is waited for, as its guard sees it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Phase(Arc<AtomicU8>);
+
+/// One thing that a client may be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// The rest of a request head.
+    Head,
+    /// The next request.
+    Idle,
+}
+
+impl Phase {
+    fn set(&self, place: Place) {
+        let number = match place {
+            Place::Between => 1,
+            Place::Head => 2,
+            Place::Body | Place::Detached => 0,
+        };
+        self.0.store(number, Ordering::Relaxed);
+    }
+
+    /// `None` while a request is under way.
+    pub(crate) fn wait(&self) -> Option<Wait> {
+        match self.0.load(Ordering::Relaxed) {
+            1 => Some(Wait::Idle),
+            2 => Some(Wait::Head),
+            _ => None,
+        }
+    }
+}
+
+impl Guard {
+    /// A guard of HTTP/2 for a connection that begins now.
+    pub(crate) fn h2() -> Self {
+        Self::H2(Box::new(H2Guard::new(crate::wire::h2_guard::Limits::default(), now())))
+    }
+
+    /// A guard of HTTP/1.1; the head is waited for from the start.
+    pub(crate) fn h1(guard: H1Guard) -> Self {
+        let phase = Phase::default();
+        phase.set(Place::Head);
+        Self::H1(Box::new(guard), None, phase)
+    }
+
+    /// How many of these bytes may pass.
+    fn admit(&mut self, bytes: &[u8]) -> usize {
+        match self {
+            Self::H1(guard, fault, phase) => {
+                let fed = guard.feed(bytes);
+                phase.set(guard.place());
+                match fed {
+                    Ok(good) => good,
+                    Err(found) => {
+                        let good = found.good;
+                        *fault = Some(found);
+                        good
+                    }
+                }
+            }
+            Self::H2(guard) => {
+                guard.feed(bytes, now());
+                bytes.len()
+            }
+        }
+    }
+
+    fn is_shut(&self) -> bool {
+        matches!(self, Self::H1(_, Some(_), _))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.guard.is_shut() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        let before = buf.filled().len();
+        if this.ahead.is_empty() {
+            std::task::ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        } else {
+            let take = this.ahead.len().min(buf.remaining());
+            buf.put_slice(&this.ahead[..take]);
+            this.ahead.advance(take);
+        }
+        let good = this.guard.admit(&buf.filled()[before..]);
+        if good == 0 && this.guard.is_shut() {
+            buf.set_filled(before);
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        buf.set_filled(before + good);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = std::task::ready!(Pin::new(&mut this.io).poll_write(cx, buf))?;
+        if let Guard::H2(guard) = &mut this.guard {
+            guard.wrote(written);
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a socket is an edge: floods are counted by its clock")]
+fn now() -> Instant {
+    Instant::now()
+}

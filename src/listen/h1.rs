@@ -1,0 +1,189 @@
+//! Drives one HTTP/1.1 connection of a client.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http::StatusCode;
+use http_body::Body as _;
+use http_body::Frame;
+use http_body::SizeHint;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+use tokio::time::Sleep;
+
+use crate::call::Abort;
+use crate::call::Body;
+use crate::call::BodyFault;
+use crate::call::Reply;
+use crate::call::Service;
+use crate::listen::Limits;
+use crate::listen::Place;
+use crate::listen::Stage;
+use crate::listen::guarded::Guarded;
+use crate::listen::guarded::Phase;
+use crate::listen::guarded::Wait;
+use crate::listen::table::Running;
+
+/// Serves `io` until the client goes, the drain is over, or a fault closes it.
+pub(crate) async fn serve<S, T>(io: Guarded<T>, service: Arc<S>, mut place: Place, limits: &Limits)
+where
+    S: Service,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = place.connection.clone();
+    let carried = place.carried.clone();
+    let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
+        carried.mark();
+        let (service, connection, running) = (service.clone(), connection.clone(), carried.run());
+        Box::pin(async move {
+            let response = service.call(&connection, request.map(body), now()).await;
+            Ok::<_, Infallible>(response.map(|reply| H1Body { reply, _running: running }))
+        })
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.header_read_timeout(None)
+        .max_headers(limits.header_count.get())
+        .max_buf_size((limits.header_bytes as usize).max(BUFFER_BYTES_MIN))
+        .half_close(false);
+    let mut patience = Patience::new(io.phase(), limits);
+    let mut serving = http.serve_connection(TokioIo::new(io), answer);
+    let ended = std::future::poll_fn(|cx| {
+        match place.poll_stage(cx) {
+            None | Some(Stage::Serving) => {}
+            Some(Stage::Draining) => Pin::new(&mut serving).graceful_shutdown(),
+            Some(Stage::Ending) => place.connection.end(),
+            Some(Stage::Closed) => return Poll::Ready(None),
+        }
+        match serving.poll_without_shutdown(cx) {
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending if place.carried.running() > 0 => Poll::Pending,
+            Poll::Pending => patience.poll(cx).map(Some),
+        }
+    })
+    .await;
+    let mut io = serving.into_parts().io.into_inner();
+    let refusal = match (io.fault(), ended) {
+        (Some(fault), _) => Some((fault.status, fault.problem)),
+        (None, Some(RanOut::Head)) => Some((408, "the request head took too long")),
+        (None, _) => None,
+    };
+    if let Some((status, problem)) = refusal {
+        place.count_reset(problem);
+        let text = refuse(status, problem);
+        // The client may be gone already; nothing is owed to it then.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, io.write_all(text.as_bytes())).await;
+    }
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, io.shutdown()).await;
+}
+
+/// The whole answer to bytes that aren't a request: there is no dialect to answer in.
+fn refuse(status: u16, problem: &str) -> String {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    let reason = status.canonical_reason().unwrap_or("Bad Request");
+    let length = problem.len() + 1;
+    format!(
+        "HTTP/1.1 {} {reason}\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{problem}\n",
+        status.as_u16()
+    )
+}
+
+/// Waits for a request head, and for the next request, no longer than the limits say.
+struct Patience {
+    phase: Phase,
+    seen: Option<Wait>,
+    timer: Pin<Box<Sleep>>,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+/// What took too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RanOut {
+    /// A request head, from the connection's start or its first byte.
+    Head,
+    /// The next request.
+    Idle,
+}
+
+impl Patience {
+    fn new(phase: Phase, limits: &Limits) -> Self {
+        let timer = Box::pin(tokio::time::sleep(limits.header_timeout));
+        let (header_timeout, idle_timeout) = (limits.header_timeout, limits.idle_timeout);
+        Self { phase, seen: Some(Wait::Head), timer, header_timeout, idle_timeout }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RanOut> {
+        let now = self.phase.wait();
+        if now != self.seen {
+            self.seen = now;
+            let time = match now {
+                Some(Wait::Head) => self.header_timeout,
+                Some(Wait::Idle) => self.idle_timeout,
+                None => return Poll::Pending,
+            };
+            self.timer.as_mut().reset(Instant::now() + time);
+        }
+        let ran_out = match now {
+            Some(Wait::Head) => RanOut::Head,
+            Some(Wait::Idle) => RanOut::Idle,
+            None => return Poll::Pending,
+        };
+        self.timer.as_mut().poll(cx).map(|()| ran_out)
+    }
+}
+
+/// A request body under hyper.
+fn body(incoming: Incoming) -> Body {
+    if incoming.is_end_stream() {
+        return Body::Empty;
+    }
+    Body::Other(Box::pin(incoming.map_err(|error| BodyFault::Connection(error.to_string()))))
+}
+
+/// A reply under hyper, which polls it only while the client takes bytes.
+struct H1Body<R> {
+    reply: R,
+    _running: Running,
+}
+
+impl<R: Reply> http_body::Body for H1Body<R> {
+    type Data = Bytes;
+    type Error = Abort;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        self.reply.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.reply.is_end()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.reply.size().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a listener is an edge: calls begin here")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+/// The least that hyper works with.
+const BUFFER_BYTES_MIN: usize = 8 << 10;
+/// How long a client may take to read its refusal.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

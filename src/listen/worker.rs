@@ -1,0 +1,162 @@
+//! One worker: takes the connections that are handed to it and serves them to their end.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::call::Service;
+use crate::listen::Limits;
+use crate::listen::Place;
+use crate::listen::guarded::Guard;
+use crate::listen::guarded::Guarded;
+use crate::listen::h1;
+use crate::listen::h2;
+use crate::wire::h1_guard::H1Guard;
+use crate::wire::h1_guard::Limits as H1Limits;
+
+/// A connection on its way to its worker.
+pub struct Accepted {
+    /// Not blocking, not registered with a runtime yet.
+    pub(crate) socket: std::net::TcpStream,
+    pub(crate) place: Place,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) counted: Counted,
+}
+
+/// The ways to the workers; a connection takes the one with the fewest.
+#[derive(Clone)]
+pub struct Lanes(Arc<[Lane]>);
+
+struct Lane {
+    open: Arc<AtomicUsize>,
+    queue: mpsc::Sender<Accepted>,
+}
+
+impl Lanes {
+    /// Ways to `workers` workers, and the end of each where its worker waits.
+    pub fn new(workers: usize) -> (Self, Vec<mpsc::Receiver<Accepted>>) {
+        let mut ends = Vec::with_capacity(workers);
+        let lanes = (0..workers).map(|_| {
+            let (queue, end) = mpsc::channel(QUEUE_MAX);
+            ends.push(end);
+            Lane { open: Arc::default(), queue }
+        });
+        (Self(lanes.collect()), ends)
+    }
+
+    /// Open connections of each worker.
+    pub fn open(&self) -> Vec<usize> {
+        self.0.iter().map(|lane| lane.open.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Hands a connection to the worker that has the fewest.
+    pub(crate) fn hand(&self, socket: std::net::TcpStream, place: Place, limits: Arc<Limits>) -> Handed {
+        let Some(lane) = self.0.iter().min_by_key(|lane| lane.open.load(Ordering::Relaxed)) else {
+            return Handed::NoRoom;
+        };
+        lane.open.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(lane.open.clone());
+        match lane.queue.try_send(Accepted { socket, place, limits, counted }) {
+            Ok(()) => Handed::Over,
+            Err(_) => Handed::NoRoom,
+        }
+    }
+}
+
+/// Whether a worker took a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handed {
+    Over,
+    NoRoom,
+}
+
+/// One open connection in a worker's count.
+pub(crate) struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves what comes until the ways to this worker are closed and the last connection is.
+pub async fn run<S: Service>(mut queue: mpsc::Receiver<Accepted>, service: Arc<S>) {
+    let mut connections = JoinSet::new();
+    let mut open = true;
+    while open || !connections.is_empty() {
+        tokio::select! {
+            accepted = queue.recv(), if open => match accepted {
+                Some(accepted) => {
+                    connections.spawn(serve(accepted, service.clone()));
+                }
+                None => open = false,
+            },
+            // A connection that panicked took only itself down.
+            _ = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+}
+
+async fn serve<S: Service>(accepted: Accepted, service: Arc<S>) {
+    let Accepted { socket, place, limits, counted } = accepted;
+    let Ok(mut socket) = TcpStream::from_std(socket) else { return };
+    let told = tokio::time::timeout(limits.header_timeout, async {
+        tokio::select! {
+            told = tell(&mut socket) => told,
+            () = std::future::poll_fn(|cx| place.poll_closed(cx)) => None,
+        }
+    });
+    match told.await {
+        Ok(Some((Version::H2, ahead))) => {
+            h2::serve(Guarded::new(socket, ahead, Guard::h2()), service, place, &limits).await;
+        }
+        Ok(Some((Version::H1, ahead))) => {
+            let guard = Guard::h1(H1Guard::new(h1_limits(&limits)));
+            h1::serve(Guarded::new(socket, ahead, guard), service, place, &limits).await;
+        }
+        Ok(None) | Err(_) => {}
+    }
+    drop(counted);
+}
+
+fn h1_limits(limits: &Limits) -> H1Limits {
+    H1Limits {
+        header_bytes: limits.header_bytes as usize,
+        header_count: limits.header_count.get(),
+        ..H1Limits::default()
+    }
+}
+
+enum Version {
+    H1,
+    H2,
+}
+
+/// Reads until the first bytes say which HTTP it is; `None` when the client left.
+async fn tell(socket: &mut TcpStream) -> Option<(Version, Bytes)> {
+    let mut ahead = BytesMut::with_capacity(PREFACE.len());
+    loop {
+        if socket.read_buf(&mut ahead).await.ok()? == 0 {
+            return None;
+        }
+        let seen = ahead.len().min(PREFACE.len());
+        if ahead[..seen] != PREFACE[..seen] {
+            return Some((Version::H1, ahead.freeze()));
+        }
+        if seen == PREFACE.len() {
+            return Some((Version::H2, ahead.freeze()));
+        }
+    }
+}
+
+/// The client connection preface (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Connections that may wait for one worker; more are refused.
+const QUEUE_MAX: usize = 1024;

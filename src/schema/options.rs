@@ -1,0 +1,116 @@
+//! Bounds the options of a parsed file: their values are parsed again, by recursion, when they are set.
+
+use prost_types::DescriptorProto;
+use prost_types::EnumDescriptorProto;
+use prost_types::FileDescriptorProto;
+use prost_types::UninterpretedOption;
+
+use crate::schema::Limits;
+
+/// Says what is wrong with the first option that is nested too deeply, if there is one.
+pub(super) fn check(file: &FileDescriptorProto, limits: &Limits) -> Result<(), String> {
+    let mut check = Check { limits, found: None };
+    check.options(file.options.as_ref().map(|options| &options.uninterpreted_option));
+    file.message_type.iter().for_each(|message| check.message(message));
+    file.enum_type.iter().for_each(|declared| check.enumeration(declared));
+    for field in &file.extension {
+        check.options(field.options.as_ref().map(|options| &options.uninterpreted_option));
+    }
+    for service in &file.service {
+        check.options(service.options.as_ref().map(|options| &options.uninterpreted_option));
+        for method in &service.method {
+            check.options(method.options.as_ref().map(|options| &options.uninterpreted_option));
+        }
+    }
+    check.found.map_or(Ok(()), Err)
+}
+
+struct Check<'a> {
+    limits: &'a Limits,
+    found: Option<String>,
+}
+
+impl Check<'_> {
+    fn message(&mut self, message: &DescriptorProto) {
+        self.options(message.options.as_ref().map(|options| &options.uninterpreted_option));
+        for field in message.field.iter().chain(&message.extension) {
+            self.options(field.options.as_ref().map(|options| &options.uninterpreted_option));
+        }
+        for oneof in &message.oneof_decl {
+            self.options(oneof.options.as_ref().map(|options| &options.uninterpreted_option));
+        }
+        for range in &message.extension_range {
+            self.options(range.options.as_ref().map(|options| &options.uninterpreted_option));
+        }
+        // The parser has bounded how deeply messages nest.
+        message.nested_type.iter().for_each(|nested| self.message(nested));
+        message.enum_type.iter().for_each(|declared| self.enumeration(declared));
+    }
+
+    fn enumeration(&mut self, declared: &EnumDescriptorProto) {
+        self.options(declared.options.as_ref().map(|options| &options.uninterpreted_option));
+        for value in &declared.value {
+            self.options(value.options.as_ref().map(|options| &options.uninterpreted_option));
+        }
+    }
+
+    fn options(&mut self, options: Option<&Vec<UninterpretedOption>>) {
+        let Some(options) = options else { return };
+        for option in options {
+            let value = option.aggregate_value.as_deref().unwrap_or_default();
+            let parts = option.name.len();
+            let depth = depth(value);
+            let openers = value.bytes().filter(|byte| matches!(byte, b'{' | b'<' | b'[')).count();
+            let depth_max = self.limits.option_depth_max;
+            // Whatever the count of nesting takes for text, no more openers than these can nest.
+            if depth_max < parts.max(depth) || OPENERS_MAX < openers {
+                let name = option.name.first().map(|part| part.name_part.as_str()).unwrap_or_default();
+                let name = name.chars().take(100).collect::<String>();
+                self.found.get_or_insert_with(|| {
+                    format!("option \"{name}\" is nested more than {depth_max} levels deep")
+                });
+            }
+        }
+    }
+}
+
+/// How deeply braces nest in a value of the protobuf text format, strings left out.
+fn depth(value: &str) -> usize {
+    let mut depth = 0_usize;
+    let mut deepest = 0;
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'<' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b'>' | b']' => depth = depth.saturating_sub(1),
+            b'"' | b'\'' => {
+                while let Some(inner) = bytes.next().filter(|inner| *inner != byte) {
+                    if inner == b'\\' {
+                        bytes.next();
+                    }
+                }
+            }
+            _ => (),
+        }
+    }
+    deepest
+}
+
+/// Openers in one value. The thread that links has stack for this many levels.
+const OPENERS_MAX: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_braces_but_not_those_in_strings() {
+        assert_eq!(depth("get : \"/v1/{name=a/*}\" body : '{{{{'"), 0);
+        assert_eq!(depth(r#"a { b < c : [ 1 ] > } d { s : "\"}}" e { } }"#), 3);
+        assert_eq!(depth(&"a{".repeat(1000)), 1000);
+        assert_eq!(depth("}}}} a { }"), 1);
+    }
+}

@@ -1,0 +1,223 @@
+//! The configuration that serves: built beside, swapped once, and the old one retired.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use tokio::sync::watch;
+
+use crate::admin::Readiness;
+use crate::builtin;
+use crate::config;
+use crate::config::Config;
+use crate::config::Diag;
+use crate::config::Report;
+use crate::observe::Observe;
+use crate::policy;
+use crate::policy::Policy;
+use crate::schema::Schema;
+use crate::server::Setup;
+use crate::server::listeners::Listeners;
+use crate::server::modules;
+use crate::server::modules::Loaded;
+use crate::server::view::Served;
+use crate::server::view::own_service;
+use crate::snapshot;
+use crate::snapshot::Current;
+use crate::snapshot::Inputs;
+use crate::snapshot::Modules;
+use crate::snapshot::OwnService;
+use crate::upstream::Specs;
+
+/// The one writer of the snapshot.
+pub(super) struct Control {
+    current: Arc<Current>,
+    observe: Arc<Observe>,
+    specs: Specs,
+    listeners: Listeners,
+    readiness: Arc<Readiness>,
+    policies: Vec<Arc<dyn Policy>>,
+    reflection: Vec<OwnService>,
+    health: Vec<OwnService>,
+    state: Mutex<State>,
+    /// Counts snapshots, for those who watch what is published.
+    generations: Arc<watch::Sender<u64>>,
+}
+
+/// What the writer remembers between snapshots.
+struct State {
+    generation: u64,
+    config: Option<Arc<Config>>,
+    /// Descriptors that the embedding program gave.
+    given: Modules,
+    /// Descriptors that servers told, by module and server.
+    told: HashMap<String, Schema>,
+    /// Descriptors that were read from files.
+    read: HashMap<String, Loaded>,
+}
+
+impl Control {
+    pub(super) fn new(
+        current: Arc<Current>,
+        observe: Arc<Observe>,
+        workers: usize,
+        setup: Setup,
+        listeners: Listeners,
+        readiness: Arc<Readiness>,
+    ) -> Arc<Self> {
+        let generations = Arc::new(watch::Sender::new(0));
+        let view = Arc::new(Served::new(&current, &generations));
+        let own = |all: Vec<builtin::Own>| all.into_iter().map(own_service).collect();
+        Arc::new(Self {
+            specs: Specs::new(workers, observe.metrics.clone()),
+            current,
+            observe,
+            listeners,
+            readiness,
+            policies: setup.policies,
+            reflection: own(builtin::reflection(view.clone())),
+            health: own(builtin::health(view)),
+            state: Mutex::new(State {
+                generation: 0,
+                config: None,
+                given: setup.modules,
+                told: HashMap::new(),
+                read: HashMap::new(),
+            }),
+            generations,
+        })
+    }
+
+    pub(super) fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    /// Builds a snapshot of `config` beside the one that serves, and swaps it in.
+    pub(super) fn apply(&self, config: Config) -> Result<u64, Report> {
+        let mut state = self.lock();
+        let config = Arc::new(config);
+        let mut diag = Diag::new();
+        let read = modules::read(&config, &state.read, &mut diag);
+        let prepared = self.listeners.prepare(&config, &mut diag);
+        let built = diag.finish().and_then(|()| self.build(&state, &config, &read));
+        let snapshot = built.inspect_err(|_| self.observe.metrics.snapshot_failures.increment())?;
+        state.read = read;
+        state.config = Some(config.clone());
+        let generation = self.swap(&mut state, snapshot);
+        // Who connects to a new listener finds what is published there.
+        self.listeners.commit(prepared, &config);
+        Ok(generation)
+    }
+
+    /// Takes descriptors that a server told, or the embedding program gives.
+    pub(super) fn publish(&self, module: &str, schema: Schema) -> Result<u64, Report> {
+        self.renew(|state| {
+            state.given.insert(module.into(), schema);
+        })
+    }
+
+    /// Takes descriptors that a server told.
+    pub(super) fn told(&self, module: &str, schema: Schema) -> Result<u64, Report> {
+        self.renew(|state| {
+            state.told.insert(module.into(), schema);
+        })
+    }
+
+    /// Builds the same configuration again, with other descriptors.
+    fn renew(&self, change: impl FnOnce(&mut State)) -> Result<u64, Report> {
+        let mut state = self.lock();
+        let before = (state.given.clone(), state.told.clone());
+        change(&mut state);
+        let Some(config) = state.config.clone() else { return Ok(state.generation) };
+        match self.build(&state, &config, &state.read) {
+            Ok(snapshot) => Ok(self.swap(&mut state, snapshot)),
+            Err(report) => {
+                self.observe.metrics.snapshot_failures.increment();
+                (state.given, state.told) = before;
+                Err(report)
+            }
+        }
+    }
+
+    fn build(
+        &self,
+        state: &State,
+        config: &Arc<Config>,
+        read: &HashMap<String, Loaded>,
+    ) -> Result<snapshot::Snapshot, Report> {
+        let mut all: Modules = state.given.clone();
+        for module in &config.modules {
+            let found = match read.get(&module.name) {
+                Some(loaded) => Some(loaded.schema.clone()),
+                None => state.told.get(&module.name).cloned(),
+            };
+            if let Some(schema) = found {
+                all.insert(module.name.clone(), schema);
+            }
+        }
+        let mut own = Vec::new();
+        if config.server.reflection {
+            own.extend(self.reflection.iter().cloned());
+        }
+        if config.server.health {
+            own.extend(self.health.iter().cloned());
+        }
+        snapshot::compile(&Inputs {
+            config: config.clone(),
+            modules: &all,
+            own: &own,
+            kinds: policy::TABLE,
+            extra: &self.policies,
+            specs: &self.specs,
+            metrics: &self.observe.metrics,
+            generation: state.generation + 1,
+        })
+    }
+
+    fn swap(&self, state: &mut State, snapshot: snapshot::Snapshot) -> u64 {
+        state.generation = snapshot.generation;
+        self.observe.metrics.snapshot_generation.set(snapshot.generation);
+        self.current.store(Arc::new(snapshot));
+        self.readiness.loaded();
+        self.generations.send_replace(state.generation);
+        state.generation
+    }
+
+    /// Reads the configuration file again; a faulty one is reported and changes nothing.
+    pub(super) fn reload(&self) {
+        let Some(path) = self.config().map(|config| config.file.clone()) else { return };
+        let outcome = config::load(&path, &|name| std::env::var(name).ok())
+            .inspect_err(|_| self.observe.metrics.snapshot_failures.increment())
+            .and_then(|config| self.apply(config));
+        match outcome {
+            Ok(generation) => tracing::info!(generation, "the configuration was reloaded"),
+            Err(report) => tracing::error!("the configuration stays as it was:\n{report}"),
+        }
+    }
+
+    /// The configuration that serves.
+    pub(super) fn config(&self) -> Option<Arc<Config>> {
+        self.lock().config.clone()
+    }
+
+    /// What is to be watched for changes.
+    pub(super) fn sources(&self) -> Vec<PathBuf> {
+        self.config().map(|config| config::sources(&config)).unwrap_or_default()
+    }
+
+    /// Sees each new snapshot.
+    pub(super) fn generations(&self) -> watch::Receiver<u64> {
+        self.generations.subscribe()
+    }
+
+    pub(super) fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,334 @@
+//! The sockets that are open: reconciled with each configuration, drained at the end.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::admin::Readiness;
+use crate::admin::Scope;
+use crate::admin::Surface;
+use crate::config::At;
+use crate::config::Config;
+use crate::config::Diag;
+use crate::config::types::Listener;
+use crate::listen::Acceptor;
+use crate::listen::Bound;
+use crate::listen::Lanes;
+use crate::listen::Limits;
+use crate::listen::Stage;
+use crate::listen::accept::Stop;
+use crate::listen::table::Table;
+use crate::listen::worker;
+use crate::observe::Observe;
+
+/// Every open socket.
+pub(super) struct Listeners {
+    accepting: Handle,
+    control: Handle,
+    observe: Arc<Observe>,
+    readiness: Arc<Readiness>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    lanes: Option<Lanes>,
+    open: HashMap<String, Open>,
+    /// Tables of listeners that were removed, until their connections are gone.
+    leaving: Vec<Arc<Table>>,
+}
+
+struct Open {
+    asked: SocketAddr,
+    limits: Arc<ArcSwap<Limits>>,
+    bound: SocketAddr,
+    table: Arc<Table>,
+    stop: watch::Sender<Stop>,
+}
+
+/// Sockets that are bound, not yet accepted from.
+pub(super) struct Prepared {
+    fresh: Vec<Fresh>,
+    /// By name, with the limits of connections to come.
+    kept: Vec<(String, Limits)>,
+}
+
+struct Fresh {
+    name: String,
+    asked: SocketAddr,
+    limits: Limits,
+    bound: Bound,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Gateway,
+    Own(Scope),
+}
+
+impl Prepared {
+    fn keeps(&self, name: &str) -> bool {
+        self.kept.iter().any(|(kept, _)| kept == name)
+    }
+}
+
+struct Wanted<'a> {
+    name: String,
+    address: SocketAddr,
+    at: &'a At,
+    limits: Limits,
+    kind: Kind,
+}
+
+impl Listeners {
+    pub(super) fn new(
+        accepting: Handle,
+        control: Handle,
+        lanes: Lanes,
+        readiness: Arc<Readiness>,
+        observe: Arc<Observe>,
+    ) -> Self {
+        let inner = Mutex::new(Inner { lanes: Some(lanes), ..Inner::default() });
+        Self { accepting, control, observe, readiness, inner }
+    }
+
+    /// Binds what a configuration adds, before anything is changed.
+    pub(super) fn prepare(&self, config: &Config, diag: &mut Diag) -> Prepared {
+        let inner = self.lock();
+        let (mut fresh, mut kept) = (Vec::new(), Vec::new());
+        for Wanted { name, address, at, limits, kind } in wanted(config) {
+            if inner.open.get(&name).is_some_and(|open| open.asked == address) {
+                kept.push((name, limits));
+                continue;
+            }
+            match Bound::bind(address) {
+                Ok(bound) => fresh.push(Fresh { name, asked: address, limits, bound, kind }),
+                Err(error) => diag.fault(
+                    at,
+                    format!("can't listen on {address}: {error}"),
+                    "choose another address, or end what uses this one",
+                ),
+            }
+        }
+        Prepared { fresh, kept }
+    }
+
+    /// Accepts on the new sockets, and closes those that are no longer wanted.
+    pub(super) fn commit(&self, prepared: Prepared, config: &Config) {
+        let mut inner = self.lock();
+        let Some(lanes) = inner.lanes.clone() else { return };
+        let gone: Vec<String> = inner.open.keys().filter(|name| !prepared.keeps(name)).cloned().collect();
+        for name in gone {
+            if let Some(open) = inner.open.remove(&name) {
+                let _ = open.stop.send(Stop::Yes);
+                open.table.tell(Stage::Draining);
+                inner.leaving.push(open.table);
+            }
+        }
+        inner.leaving.retain(|table| !table.is_empty());
+        for (name, limits) in prepared.kept {
+            if let Some(open) = inner.open.get(&name) {
+                open.limits.store(Arc::new(limits));
+            }
+        }
+        self.readiness.status_apart(config.status.is_some());
+        for fresh in prepared.fresh {
+            let open =
+                self.open(&fresh.name, fresh.asked, fresh.limits, fresh.bound, fresh.kind, &lanes, config);
+            inner.open.insert(fresh.name, open);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a listener meet here, once")]
+    fn open(
+        &self,
+        name: &str,
+        asked: SocketAddr,
+        limits: Limits,
+        bound: Bound,
+        kind: Kind,
+        lanes: &Lanes,
+        config: &Config,
+    ) -> Open {
+        let metrics = self.observe.metrics.listener(name);
+        let table = Table::new(name, metrics.connections, self.observe.metrics.client_resets.clone());
+        let limits = Arc::new(ArcSwap::from_pointee(limits));
+        let (stop, stopped) = watch::channel(Stop::No);
+        let address = bound.address;
+        let acceptor = Acceptor {
+            table: table.clone(),
+            limits: limits.clone(),
+            accepted: metrics.accepted,
+            refused: metrics.refused,
+        };
+        let own = match kind {
+            Kind::Gateway => None,
+            Kind::Own(scope) => {
+                let shown = config.observe.metrics.then(|| self.observe.metrics.clone());
+                Some(Arc::new(Surface::new(scope, self.readiness.clone(), shown)))
+            }
+        };
+        match own {
+            None => {
+                self.accepting.spawn(accept(acceptor, bound, lanes.clone(), stopped));
+            }
+            Some(surface) => {
+                let (lanes, queues) = Lanes::new(1);
+                for queue in queues {
+                    self.control.spawn(worker::run(queue, surface.clone()));
+                }
+                self.control.spawn(accept(acceptor, bound, lanes, stopped));
+            }
+        }
+        tracing::info!(listener = name, %address, "listening");
+        Open { asked, limits, bound: address, table, stop }
+    }
+
+    pub(super) fn address(&self, listener: &str) -> Option<SocketAddr> {
+        self.lock().open.get(listener).map(|open| open.bound)
+    }
+
+    pub(super) fn admin(&self) -> Option<SocketAddr> {
+        self.address(ADMIN)
+    }
+
+    pub(super) fn status(&self) -> Option<SocketAddr> {
+        self.address(STATUS)
+    }
+
+    pub(super) fn connections(&self) -> Vec<usize> {
+        self.lock().lanes.as_ref().map(Lanes::open).unwrap_or_default()
+    }
+
+    /// The drain of the whole process, in its steps.
+    pub(super) async fn drain(&self, timeout: Duration) {
+        self.readiness.draining();
+        let end = tokio::time::Instant::now() + timeout;
+        // Who hasn't heard of it yet may still connect for a moment, and is served.
+        self.tell(Stage::Draining, Own::Kept);
+        tokio::time::sleep(GRACE.min(timeout / 4)).await;
+        for open in self.lock().open.values().filter(|open| !open.is_own()) {
+            let _ = open.stop.send(Stop::Yes);
+        }
+        self.tell(Stage::Draining, Own::Kept);
+        if tokio::time::timeout_at(end, self.emptied()).await.is_err() {
+            self.tell(Stage::Ending, Own::Kept);
+            let _ = tokio::time::timeout(LAST_WORDS, self.emptied()).await;
+        }
+        self.tell(Stage::Closed, Own::Closed);
+        let mut inner = self.lock();
+        for open in inner.open.values() {
+            let _ = open.stop.send(Stop::Yes);
+        }
+        inner.open.clear();
+        inner.lanes = None;
+    }
+
+    fn tell(&self, stage: Stage, own: Own) {
+        let inner = self.lock();
+        for open in inner.open.values() {
+            if !open.is_own() || own == Own::Closed {
+                open.table.tell(stage);
+            }
+        }
+        for table in &inner.leaving {
+            table.tell(stage);
+        }
+    }
+
+    async fn emptied(&self) {
+        let tables: Vec<Arc<Table>> = {
+            let inner = self.lock();
+            let open = inner.open.values().filter(|open| !open.is_own()).map(|open| open.table.clone());
+            open.chain(inner.leaving.iter().cloned()).collect()
+        };
+        for table in tables {
+            table.emptied().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What becomes of probes and metrics during a drain: they are answered to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Own {
+    Kept,
+    Closed,
+}
+
+impl Open {
+    fn is_own(&self) -> bool {
+        matches!(self.table.listener(), ADMIN | STATUS)
+    }
+}
+
+async fn accept(acceptor: Acceptor, bound: Bound, lanes: Lanes, stopped: watch::Receiver<Stop>) {
+    if let Err(error) = acceptor.run(bound, lanes, stopped).await {
+        tracing::error!(%error, "a listener has ended");
+    }
+}
+
+fn wanted(config: &Config) -> Vec<Wanted<'_>> {
+    let gateway = |listener: &'_ Listener| (listener.name.clone(), listener.address, listener.limits.clone());
+    let mut all: Vec<Wanted<'_>> = config
+        .listeners
+        .iter()
+        .map(|listener| {
+            let (name, address, limits) = gateway(listener);
+            Wanted { name, address, at: &listener.address_at, limits, kind: Kind::Gateway }
+        })
+        .collect();
+    let limits = own_limits();
+    let admin = &config.admin;
+    all.push(Wanted {
+        name: ADMIN.into(),
+        address: admin.address,
+        at: &admin.address_at,
+        limits: limits.clone(),
+        kind: Kind::Own(Scope::Admin),
+    });
+    if let Some(status) = &config.status {
+        all.push(Wanted {
+            name: STATUS.into(),
+            address: status.address,
+            at: &status.address_at,
+            limits,
+            kind: Kind::Own(Scope::Status),
+        });
+    }
+    all
+}
+
+fn own_limits() -> Limits {
+    Limits {
+        max_connections: std::num::NonZeroUsize::MIN.saturating_add(255),
+        max_connections_per_address: None,
+        max_streams: std::num::NonZeroU32::MIN.saturating_add(99),
+        stream_window: 64 << 10,
+        connection_window: 256 << 10,
+        header_bytes: 16 << 10,
+        header_count: std::num::NonZeroUsize::MIN.saturating_add(99),
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(60),
+    }
+}
+
+/// The names of the gateway's own listeners in logs and metrics.
+const ADMIN: &str = "admin";
+const STATUS: &str = "status";
+/// How long new connections are taken after a drain has begun.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long calls that are ended at the end of a drain may take to say so.
+const LAST_WORDS: Duration = Duration::from_secs(2);

@@ -1,0 +1,54 @@
+//! Reads the descriptors that a configuration names, and keeps what hasn't changed.
+
+use std::collections::HashMap;
+
+use crate::config::Config;
+use crate::config::Diag;
+use crate::config::types::Module;
+use crate::config::types::ModuleSource;
+use crate::registry::Source;
+use crate::schema::Fault;
+use crate::schema::Limits;
+use crate::schema::Schema;
+
+/// Descriptors of one module as they were last read.
+#[derive(Clone)]
+pub(super) struct Loaded {
+    pub(super) schema: Schema,
+}
+
+/// Reads every module that comes from files. A module whose content is the same keeps the
+/// pool that it has.
+pub(super) fn read(
+    config: &Config,
+    before: &HashMap<String, Loaded>,
+    diag: &mut Diag,
+) -> HashMap<String, Loaded> {
+    let mut all = HashMap::new();
+    for module in &config.modules {
+        let source = match &module.source {
+            ModuleSource::Protos(path) => Source::Directory(path.clone()),
+            ModuleSource::DescriptorSet(path) => Source::DescriptorSet(path.clone()),
+            ModuleSource::Upload | ModuleSource::Reflection { .. } => continue,
+        };
+        match source.load_blocking(&[], &Limits::default()) {
+            Ok(schema) => {
+                let same = before.get(&module.name).filter(|old| old.schema.digest() == schema.digest());
+                let loaded = same.cloned().unwrap_or(Loaded { schema });
+                all.insert(module.name.clone(), loaded);
+            }
+            Err(faults) => faults.iter().for_each(|fault| report(module, fault, diag)),
+        }
+    }
+    all
+}
+
+/// A fault of a `.proto` file, at the place that names its module.
+fn report(module: &Module, fault: &Fault, diag: &mut Diag) {
+    let line = fault.line.map(|line| format!(":{line}")).unwrap_or_default();
+    diag.fault(
+        &module.source_at,
+        format!("module \"{}\": {}{line}: {}", module.name, fault.file, fault.problem),
+        fault.help.as_str(),
+    );
+}

@@ -1,0 +1,127 @@
+//! Keeps the snapshot up to date: watches files, and asks servers for their descriptors.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::config::types::ModuleSource;
+use crate::config::types::Upstream;
+use crate::registry::Source;
+use crate::registry::Watcher;
+use crate::schema::Limits;
+use crate::schema::Schema;
+use crate::server::StartError;
+use crate::server::Watch;
+use crate::server::control::Control;
+
+impl Control {
+    /// Starts what keeps the snapshot up to date, until the runtime ends.
+    pub(super) fn spawn_upkeep(self: Arc<Self>, runtime: &Handle, watch: Watch) -> Result<(), StartError> {
+        let reflected = self.config().map_or(0, |config| reflected(&config).count());
+        self.readiness().asking(reflected);
+        runtime.spawn(self.clone().ask_servers());
+        if watch == Watch::Yes {
+            let watched = Watcher::start(self.sources(), QUIET);
+            let (watcher, changes) =
+                watched.map_err(|error| StartError::Io("the configuration can't be watched", error))?;
+            runtime.spawn(self.watch_files(watcher, changes));
+        }
+        Ok(())
+    }
+
+    async fn watch_files(self: Arc<Self>, watcher: Watcher, mut changes: tokio::sync::watch::Receiver<u64>) {
+        while changes.changed().await.is_ok() {
+            let control = self.clone();
+            // A panic there is reported by the runtime, and the next change is tried anew.
+            let _ = tokio::task::spawn_blocking(move || control.reload()).await;
+            if let Err(error) = watcher.set_paths(self.sources()) {
+                tracing::error!(%error, "new files of the configuration can't be watched");
+            }
+        }
+    }
+
+    /// Asks each server that a module names, when its time has come.
+    async fn ask_servers(self: Arc<Self>) {
+        let mut generations = self.generations();
+        let mut due: HashMap<String, Instant> = HashMap::new();
+        let mut known: HashMap<String, Schema> = HashMap::new();
+        loop {
+            let Some(config) = self.config() else { return };
+            let mut next = Instant::now() + IDLE;
+            for (module, upstream, refresh) in reflected(&config) {
+                let at = *due.entry(module.into()).or_insert_with(Instant::now);
+                if at <= Instant::now() {
+                    let again = match ask(upstream).await {
+                        Ok(schema) => {
+                            self.take(module, schema, &mut known);
+                            refresh
+                        }
+                        Err(why) => {
+                            tracing::warn!(module, %why, "the descriptors of a module can't be had yet");
+                            refresh.min(AGAIN)
+                        }
+                    };
+                    due.insert(module.into(), Instant::now() + again);
+                }
+                next = next.min(due[module]);
+            }
+            self.readiness().asking(0);
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                changed = generations.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    fn take(&self, module: &str, schema: Schema, known: &mut HashMap<String, Schema>) {
+        if known.get(module).is_some_and(|old| old.digest() == schema.digest()) {
+            return;
+        }
+        match self.told(module, schema.clone()) {
+            Ok(generation) => {
+                known.insert(module.into(), schema);
+                tracing::info!(module, generation, "a module's server told its descriptors");
+            }
+            Err(report) => tracing::error!(module, "a module stays as it was:\n{report}"),
+        }
+    }
+}
+
+/// The modules that are asked of servers: name, upstream and how often.
+fn reflected(config: &Config) -> impl Iterator<Item = (&str, &Upstream, Duration)> {
+    config.modules.iter().filter_map(|module| match &module.source {
+        ModuleSource::Reflection { upstream, refresh } => {
+            let upstream = config.upstreams.iter().find(|known| known.name == *upstream)?;
+            Some((module.name.as_str(), upstream, *refresh))
+        }
+        _ => None,
+    })
+}
+
+/// Asks the endpoints of an upstream in turn, until one tells.
+async fn ask(upstream: &Upstream) -> Result<Schema, String> {
+    let mut why = String::from("it has no endpoint");
+    for endpoint in &upstream.endpoints {
+        let source = Source::Reflection { uri: format!("http://{}", endpoint.address), timeout: TIMEOUT };
+        match source.load(&[], &Limits::default()).await {
+            Ok(schema) => return Ok(schema),
+            Err(faults) => {
+                why = faults.first().map_or_else(String::new, ToString::to_string);
+            }
+        }
+    }
+    Err(why)
+}
+
+/// A change is read after this much quiet.
+const QUIET: Duration = Duration::from_millis(200);
+/// How often to look when no module is asked of a server.
+const IDLE: Duration = Duration::from_secs(3600);
+/// How soon a server that told nothing is asked again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// For one conversation.
+const TIMEOUT: Duration = Duration::from_secs(10);

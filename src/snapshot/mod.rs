@@ -1,0 +1,97 @@
+//! All configuration and descriptors, compiled: immutable, and swapped whole.
+
+mod compile;
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub use compile::Inputs;
+pub use compile::OwnService;
+pub use compile::compile;
+
+use crate::call::Dialect;
+use crate::call::Method;
+use crate::config::host::HostPattern;
+use crate::config::types::Config;
+use crate::observe::Series;
+use crate::policy::Needs;
+use crate::policy::Policy;
+use crate::route::Table;
+use crate::schema::Schema;
+use crate::upstream::Upstream;
+
+/// The snapshot that serves.
+pub type Current = ArcSwap<Snapshot>;
+
+/// One generation of everything.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts from 1; 0 is the empty one before the first.
+    pub generation: u64,
+    /// Methods by path and host.
+    pub routes: Table<Arc<MethodPlan>>,
+    /// What is published, the gateway's own services last.
+    pub apis: Vec<Arc<Api>>,
+    /// The descriptors of each module, by its name.
+    pub modules: BTreeMap<String, Schema>,
+    /// What it was compiled from.
+    pub config: Option<Arc<Config>>,
+}
+
+impl Snapshot {
+    /// Nothing is published yet.
+    pub fn empty() -> Self {
+        Self {
+            generation: 0,
+            routes: Table::default(),
+            apis: Vec::new(),
+            modules: BTreeMap::new(),
+            config: None,
+        }
+    }
+
+    /// The APIs published on a host.
+    pub fn on<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Arc<Api>> {
+        self.apis.iter().filter(move |api| api.hosts.iter().any(|pattern| pattern.matches(host)))
+    }
+}
+
+/// One API, as the calls see it. A call holds it, not the snapshot.
+#[derive(Debug)]
+pub struct Api {
+    /// Its name; empty for the gateway's own services.
+    pub name: Arc<str>,
+    /// Where it answers.
+    pub hosts: Vec<HostPattern>,
+    /// What clients may speak.
+    pub dialects: Vec<Dialect>,
+    /// Full names of its services.
+    pub services: Vec<Arc<str>>,
+    /// What declares them.
+    pub schema: Schema,
+    /// Where its calls go; `None` for the gateway's own services.
+    pub upstream: Option<Upstream>,
+}
+
+/// Everything that a call of one method needs, found by one look-up.
+#[derive(Debug)]
+pub struct MethodPlan {
+    /// What is called.
+    pub method: Arc<Method>,
+    /// Who publishes it.
+    pub api: Arc<Api>,
+    /// The effective policies, in their order.
+    pub policies: Arc<[Arc<dyn Policy>]>,
+    /// What they must see.
+    pub needs: Needs,
+    /// Its counts.
+    pub series: Arc<Series>,
+    /// Where its calls go.
+    pub upstream: Upstream,
+}
+
+/// Descriptors of modules by name.
+pub type Modules = HashMap<String, Schema>;

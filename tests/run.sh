@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Runs every test, and first installs what the tests need: on Debian and Ubuntu as root by itself,
+# otherwise it says what is missing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '\n== %s\n' "$*"; }
+
+# need WHAT CHECK PACKAGE...: installs the packages where the check fails.
+need() {
+    local what=$1 check=$2
+    shift 2
+    if eval "$check" >/dev/null 2>&1; then return; fi
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "tests need $what: install it first (Debian and Ubuntu: sudo apt-get install $*)" >&2
+        exit 1
+    fi
+    say "installing $*"
+    apt-get update -q
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$@"
+    eval "$check" >/dev/null 2>&1 || { echo "$what is still missing after installing $*" >&2; exit 1; }
+}
+
+command -v cargo >/dev/null || { echo "tests need Rust 1.95 or later: install it with rustup" >&2; exit 1; }
+need "a C compiler" "command -v cc" build-essential
+need "Python 3.10 or later with venv" \
+    "python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))'" python3 python3-venv python3-pip
+
+say "Rust: unit and behaviour tests"
+cargo test --locked --all-targets
+cargo test --locked --doc
+
+say "the program and the backend for the suites of other clients"
+cargo build --locked --bins --examples
+target=$(cargo metadata --locked --no-deps --format-version 1 |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+export TRANSOM_BIN="$target/debug/transom" DEMO_BACKEND_BIN="$target/debug/examples/demo_backend"
+
+say "Python: grpcio"
+venv=tests/.venv
+if ! cmp -s tests/python/requirements.txt "$venv/installed.txt"; then
+    python3 -m venv --clear "$venv"
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check -r tests/python/requirements.txt
+    cp tests/python/requirements.txt "$venv/installed.txt"
+fi
+"$venv/bin/python" -m pytest tests/python
+
+say "all tests passed"

@@ -1,0 +1,209 @@
+//! The dialects of the matrix: each calls a method in its own way and tells the outcome in gRPC terms.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Buf;
+use bytes::BufMut;
+use bytes::Bytes;
+use http::HeaderMap;
+use prost::Message;
+use tonic::Code;
+use tonic::Request;
+use tonic::Status;
+use tonic::codec::Codec;
+use tonic::codec::CompressionEncoding;
+use tonic::codec::DecodeBuf;
+use tonic::codec::Decoder;
+use tonic::codec::EncodeBuf;
+use tonic::codec::Encoder;
+use tonic::metadata::MetadataMap;
+use tonic::transport::Channel;
+
+use crate::support::LIBRARY;
+
+/// One call.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ask {
+    /// `/package.Service/Method`.
+    pub(crate) path: String,
+    /// Request messages, encoded.
+    pub(crate) messages: Vec<Bytes>,
+    /// Request metadata; `-bin` values encoded.
+    pub(crate) metadata: HeaderMap,
+    /// The time the client gives.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Ask {
+    /// A call of one of the library's methods with one message.
+    pub(crate) fn of(method: &str, message: &impl Message) -> Self {
+        Self::stream(method, std::slice::from_ref(message))
+    }
+
+    /// A call of one of the library's methods with any number of messages.
+    pub(crate) fn stream(method: &str, messages: &[impl Message]) -> Self {
+        let messages = messages.iter().map(|message| message.encode_to_vec().into()).collect();
+        Self { path: format!("/{LIBRARY}/{method}"), messages, ..Self::default() }
+    }
+
+    /// The same call with one more field of metadata.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.metadata.append(name, value.parse().expect("a good value"));
+        self
+    }
+
+    /// The same call with a deadline.
+    pub(crate) fn within(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// Leading metadata; empty where the answer is a status alone.
+    pub(crate) leading: HeaderMap,
+    /// Reply messages, decompressed.
+    pub(crate) messages: Vec<Bytes>,
+    /// Trailing metadata.
+    pub(crate) trailing: HeaderMap,
+    /// The status, with its message and details.
+    pub(crate) status: Status,
+}
+
+impl Told {
+    /// The only message of a call that succeeded.
+    pub(crate) fn one<M: Message + Default>(&self) -> M {
+        assert_eq!((self.status.code(), self.messages.len()), (Code::Ok, 1), "{:?}", self.status);
+        M::decode(self.messages[0].clone()).expect("a reply decodes")
+    }
+
+    /// All messages of a call that succeeded.
+    pub(crate) fn all<M: Message + Default>(&self) -> Vec<M> {
+        assert_eq!(self.status.code(), Code::Ok, "{:?}", self.status);
+        self.messages.iter().map(|message| M::decode(message.clone()).expect("a reply decodes")).collect()
+    }
+
+    /// All values of a field, in order.
+    pub(crate) fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a [u8]> {
+        headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect()
+    }
+}
+
+/// How messages are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// Not at all.
+    None,
+    /// By gzip, both ways.
+    Gzip,
+}
+
+/// All of them.
+pub(crate) const COMPRESSIONS: [Compression; 2] = [Compression::None, Compression::Gzip];
+
+/// A call under way.
+pub(crate) type Calling = Pin<Box<dyn Future<Output = Told> + Send>>;
+
+/// One dialect.
+pub(crate) struct Dialect {
+    /// As the metrics name it.
+    pub(crate) name: &'static str,
+    /// Makes a call on a connection of its own.
+    pub(crate) call: fn(SocketAddr, Compression, Ask) -> Calling,
+}
+
+/// Every dialect that is built; a new one joins all laws by one entry.
+pub(crate) static DIALECTS: &[Dialect] = &[Dialect { name: "grpc", call: grpc }];
+
+fn grpc(address: SocketAddr, compression: Compression, ask: Ask) -> Calling {
+    Box::pin(async move {
+        let channel = crate::support::channel(address).await;
+        call_grpc(channel, compression, ask).await
+    })
+}
+
+/// Makes a call of any kind over a tonic channel.
+pub(crate) async fn call_grpc(channel: Channel, compression: Compression, ask: Ask) -> Told {
+    let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(usize::MAX);
+    if compression == Compression::Gzip {
+        client =
+            client.send_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Gzip);
+    }
+    let mut request = Request::new(tokio_stream::iter(ask.messages));
+    *request.metadata_mut() = MetadataMap::from_headers(ask.metadata);
+    if let Some(timeout) = ask.timeout {
+        request.set_timeout(timeout);
+    }
+    let path = ask.path.parse().expect("a good path");
+    client.ready().await.expect("the connection is open");
+    let mut told = Told {
+        leading: HeaderMap::new(),
+        messages: Vec::new(),
+        trailing: HeaderMap::new(),
+        status: Status::ok(""),
+    };
+    let response = match client.streaming(request, path, Raw).await {
+        Ok(response) => response,
+        Err(status) => return failed(told, status),
+    };
+    told.leading = response.metadata().clone().into_headers();
+    let mut stream = response.into_inner();
+    loop {
+        match stream.message().await {
+            Ok(Some(message)) => told.messages.push(message),
+            Ok(None) => break,
+            Err(status) => return failed(told, status),
+        }
+    }
+    let trailers = stream.trailers().await.expect("the trailers were read");
+    told.trailing = trailers.map(MetadataMap::into_headers).unwrap_or_default();
+    told
+}
+
+fn failed(mut told: Told, status: Status) -> Told {
+    told.trailing = status.metadata().clone().into_headers();
+    told.status = status;
+    told
+}
+
+/// Passes messages on as bytes.
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+}
