@@ -25,6 +25,7 @@ pub(crate) struct Guarded<T> {
     io: T,
     ahead: Bytes,
     guard: Guard,
+    heard: u64,
 }
 
 /// What watches the bytes that come in.
@@ -38,7 +39,12 @@ pub(crate) enum Guard {
 impl<T> Guarded<T> {
     /// `ahead` was read already, and is guarded as well.
     pub(crate) fn new(io: T, ahead: Bytes, guard: Guard) -> Self {
-        Self { io, ahead, guard }
+        Self { io, ahead, guard, heard: 0 }
+    }
+
+    /// Bytes that came in so far.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard
     }
 
     /// Why an HTTP/2 client is to be closed with ENHANCE_YOUR_CALM.
@@ -153,6 +159,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
             buf.put_slice(&this.ahead[..take]);
             this.ahead.advance(take);
         }
+        this.heard += (buf.filled().len() - before) as u64;
         let good = this.guard.admit(&buf.filled()[before..]);
         if good == 0 && this.guard.is_shut() {
             buf.set_filled(before);

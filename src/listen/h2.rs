@@ -30,6 +30,7 @@ use crate::listen::Limits;
 use crate::listen::Place;
 use crate::listen::Stage;
 use crate::listen::guarded::Guarded;
+use crate::listen::pace::Pace;
 use crate::listen::watchdog::Due;
 use crate::listen::watchdog::Watchdog;
 use crate::wire::coalesce::Coalesce;
@@ -58,7 +59,8 @@ where
     let Ok(Ok(h2)) = shaken.await else { return };
     let watchdog = Watchdog::new(limits.idle_timeout);
     let calls = FuturesUnordered::new();
-    let mut driver = Driver { h2, flusher, calls, service, place, watchdog, flood: Flood::None };
+    let mut driver =
+        Driver { h2, flusher, calls, service, place, watchdog, pace: Pace::new(), flood: Flood::None };
     std::future::poll_fn(|cx| driver.poll(cx)).await;
 }
 
@@ -85,6 +87,7 @@ struct Driver<S, T> {
     service: Arc<S>,
     place: Place,
     watchdog: Watchdog,
+    pace: Pace,
     flood: Flood,
 }
 
@@ -103,12 +106,28 @@ impl<S: Service, T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S, T
             self.h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             closed = self.h2.poll_closed(cx).is_ready();
         }
-        while let Poll::Ready(Some(())) = self.calls.poll_next_unpin(cx) {}
-        let flushed = self.flusher.poll_flush(cx);
-        if closed || matches!(flushed, Poll::Ready(Err(_))) {
+        while let Poll::Ready(Some(())) = self.calls.poll_next_unpin(cx) {
+            self.pace.turned();
+        }
+        if closed {
+            let _ = self.flusher.poll_flush(cx);
+            return Poll::Ready(());
+        }
+        if self.flush(cx).is_err() {
             return Poll::Ready(());
         }
         self.watch(cx)
+    }
+
+    /// Writes what was gathered, when it is time to.
+    fn flush(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        let heard = self.flusher.with(|io| io.heard());
+        if self.pace.poll(cx, self.flusher.gathered(), heard).is_ready()
+            && let Poll::Ready(flushed) = self.flusher.poll_flush(cx)
+        {
+            return flushed;
+        }
+        Ok(())
     }
 
     /// Counts what closes the connection, once.
@@ -149,6 +168,7 @@ impl<S: Service, T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S, T
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     let now = *clock.get_or_insert_with(now);
                     self.place.carried.mark();
+                    self.pace.turned();
                     let service = self.service.clone();
                     let connection = self.place.connection.clone();
                     self.calls.push(Box::pin(answer(service, connection, request, respond, now)));

@@ -15,7 +15,6 @@ use std::task::Poll;
 
 use bytes::Buf;
 use bytes::BufMut;
-use bytes::Bytes;
 use bytes::BytesMut;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -30,16 +29,12 @@ pub struct Flusher<T>(Arc<Mutex<Gathered<T>>>);
 struct Gathered<T> {
     io: T,
     out: BytesMut,
-    /// Read but not yet asked for.
-    ahead: Bytes,
-    /// Bytes that a read before the last one returned fill the codec's buffer.
-    filled: bool,
+    ahead: Ahead,
 }
 
 /// Wraps `io` and gives both sides.
 pub fn coalesce<T>(io: T) -> (Coalesce<T>, Flusher<T>) {
-    let shared =
-        Arc::new(Mutex::new(Gathered { io, out: BytesMut::new(), ahead: Bytes::new(), filled: false }));
+    let shared = Arc::new(Mutex::new(Gathered { io, out: BytesMut::new(), ahead: Ahead::default() }));
     (Coalesce(shared.clone()), Flusher(shared))
 }
 
@@ -47,6 +42,11 @@ impl<T: AsyncWrite + Unpin> Flusher<T> {
     /// Writes what was gathered. Pending while the socket takes no more.
     pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         lock(&self.0).poll_drain(cx)
+    }
+
+    /// Bytes gathered and not yet written.
+    pub fn gathered(&self) -> usize {
+        lock(&self.0).out.len()
     }
 
     /// Looks at the wrapped stream.
@@ -73,25 +73,62 @@ impl<T: AsyncWrite + Unpin> Gathered<T> {
 
 impl<T: AsyncRead + Unpin> Gathered<T> {
     fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.ahead.is_empty() && self.filled {
-            // The codec reads 8 KiB at a time; a busy connection has more waiting than that.
-            let mut ahead = BytesMut::with_capacity(READ_BYTES);
-            let mut room = ahead.limit(READ_BYTES);
-            let read = tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut room);
-            ahead = room.into_inner();
-            let read = std::task::ready!(read)?;
-            self.filled = read == READ_BYTES;
-            self.ahead = ahead.freeze();
-        } else if self.ahead.is_empty() {
-            let room = buf.remaining();
-            let before = buf.filled().len();
-            std::task::ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-            self.filled = buf.filled().len() - before == room;
-            return Poll::Ready(Ok(()));
+        if self.ahead.is_empty() {
+            if !self.ahead.wanted {
+                let before = buf.filled().len();
+                std::task::ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+                self.ahead.judge(buf.filled().len() - before);
+                return Poll::Ready(Ok(()));
+            }
+            // The codec asks for 8 KiB at a time; a busy connection has more than that.
+            let mut room = ReadBuf::new(self.ahead.room());
+            std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
+            let read = room.filled().len();
+            self.ahead.filled(read);
         }
-        let take = self.ahead.len().min(buf.remaining());
-        buf.put_slice(&self.ahead.split_to(take));
+        self.ahead.give(buf);
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Bytes that were read ahead of the codec, while a connection is busy.
+#[derive(Default)]
+struct Ahead {
+    bytes: Vec<u8>,
+    from: usize,
+    to: usize,
+    wanted: bool,
+}
+
+impl Ahead {
+    fn is_empty(&self) -> bool {
+        self.from == self.to
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        self.bytes.resize(READ_BYTES, 0);
+        &mut self.bytes
+    }
+
+    fn filled(&mut self, read: usize) {
+        (self.from, self.to) = (0, read);
+        self.judge(read);
+    }
+
+    /// A read that brought much will be followed by another; one that brought little ends
+    /// that.
+    fn judge(&mut self, read: usize) {
+        self.wanted = read >= if self.wanted { QUIET_BYTES } else { BUSY_BYTES };
+    }
+
+    fn give(&mut self, buf: &mut ReadBuf<'_>) {
+        let take = (self.to - self.from).min(buf.remaining());
+        buf.put_slice(&self.bytes[self.from..self.from + take]);
+        self.from += take;
+        if self.is_empty() && !self.wanted {
+            // A quiet connection keeps no buffer.
+            self.bytes = Vec::new();
+        }
     }
 }
 
@@ -134,4 +171,8 @@ const GATHER_BYTES: usize = 64 << 10;
 /// The write buffer that a quiet connection may keep.
 const KEEP_BYTES: usize = 16 << 10;
 /// What is read ahead on a busy connection.
-const READ_BYTES: usize = 32 << 10;
+const READ_BYTES: usize = 64 << 10;
+/// A read of this much says that a connection is busy.
+const BUSY_BYTES: usize = 4 << 10;
+/// A read of less than this says that it no longer is.
+const QUIET_BYTES: usize = 1 << 10;
