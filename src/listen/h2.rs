@@ -284,7 +284,7 @@ fn now() -> Instant {
 /// The default of RFC 9113: larger frames only hold others up.
 const FRAME_BYTES_MAX: u32 = 16 << 10;
 /// What one stream may queue behind the client's window.
-const SEND_BUFFER_BYTES: usize = 64 << 10;
+const SEND_BUFFER_BYTES: usize = 32 << 10;
 /// Streams that were reset before they were accepted.
 const PENDING_RESETS_MAX: usize = 100;
 /// Streams that a client made us reset by breaking the protocol (MadeYouReset).

@@ -153,10 +153,10 @@ impl Keepalive {
 /// What one upstream stream may send ahead of its client.
 const STREAM_WINDOW: u32 = 256 << 10;
 /// What all streams of one upstream connection may send ahead.
-const CONNECTION_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 1 << 20;
 /// The largest head or trailers that an endpoint may send.
 const HEADER_BYTES_MAX: u32 = 64 << 10;
 /// What one stream may queue behind the endpoint's window.
-const SEND_BUFFER_BYTES: usize = 64 << 10;
+const SEND_BUFFER_BYTES: usize = 32 << 10;
 /// How long an endpoint may take to answer a PING.
 const PONG_TIMEOUT: Duration = Duration::from_secs(20);
