@@ -286,14 +286,34 @@ fn faults_are_those_of_the_goldens() {
 }
 
 #[test]
-fn sets_with_editions_are_refused_by_name() {
+fn sets_with_editions_are_compiled() {
     let set = source::descriptor_set(&at("sets/edition.binpb"), &Limits::default()).unwrap();
-    let faults = compile::descriptor_set(&set, &[], &Limits::default()).unwrap_err();
-    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    assert!(
-        faults.iter().any(|fault| fault.starts_with("edition.proto: it uses edition 2023, and")),
-        "{faults:?}"
-    );
+    let schema = compile::descriptor_set(&set, &[], &Limits::default()).unwrap();
+    assert_eq!(schema.method("/e.v1.S/M").unwrap().descriptor.input().full_name(), "e.v1.A");
+    let served = schema.file("edition.proto").unwrap();
+    assert!(set.windows(served.bytes.len()).any(|part| part == served.bytes), "as protoc wrote it");
+    let user = schema.pool().get_message_by_name("B").unwrap();
+    assert_eq!(user.get_field(1).unwrap().kind().as_message().unwrap().full_name(), "e.v1.A");
+}
+
+#[test]
+fn lists_are_packed_as_the_text_says() {
+    let packed = |text_of: &str| {
+        let schema = text(&[("a.proto", text_of)]).unwrap();
+        let message = schema.pool().get_message_by_name("M").unwrap();
+        let again = compile::descriptor_set(&schema.descriptor_set(), &[], &Limits::default()).unwrap();
+        assert_eq!(again.digest(), schema.digest());
+        message.fields().map(|field| field.is_packed()).collect::<Vec<_>>()
+    };
+    let proto2 = "message M { repeated int32 a = 1; repeated int32 b = 2 [packed = true]; }";
+    assert_eq!(packed(proto2), [false, true]);
+    let proto3 =
+        "syntax = \"proto3\"; message M { repeated int32 a = 1; repeated int32 b = 2 [packed = false]; }";
+    assert_eq!(packed(proto3), [true, false]);
+    let twice = "message M { repeated int32 a = 1 [packed = true, packed = false]; }";
+    assert!(text(&[("a.proto", twice)]).unwrap_err().contains("packed"));
+    let number = "message M { repeated int32 a = 1 [packed = 1]; }";
+    assert!(text(&[("a.proto", number)]).is_err());
 }
 
 #[test]

@@ -143,14 +143,14 @@ async fn plain_callers_are_answered_in_http() {
         once(address, &format!("POST {path} HTTP/1.1\r\nContent-Type: text/csv\r\nContent-Length: 0\r\n"))
             .await;
     assert_eq!(status, 415, "{answer}");
-    assert!(answer.to_ascii_lowercase().contains("\r\naccept-post: application/grpc"), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("\r\naccept-post: application/json"), "{answer}");
     let body = json(&answer);
     assert!(body["message"].is_string() && body["code"].is_number(), "a google.rpc.Status: {body}");
     assert_eq!(body["details"][0]["reason"], "CONTENT_TYPE_UNSUPPORTED", "{body}");
 
     let (status, answer) = once(address, &format!("GET {path} HTTP/1.1\r\n")).await;
     assert_eq!(status, 405, "{answer}");
-    assert!(answer.to_ascii_lowercase().contains("\r\nallow: post\r\n"), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("\r\nallow: options, post\r\n"), "{answer}");
 
     let (status, answer) = once(address, "GET /nowhere HTTP/1.1\r\n").await;
     assert_eq!(status, 404, "{answer}");

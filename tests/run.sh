@@ -36,6 +36,13 @@ target=$(cargo metadata --locked --no-deps --format-version 1 |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 export TRANSOM_BIN="$target/debug/transom" DEMO_BACKEND_BIN="$target/debug/examples/demo_backend"
 
+say "protobuf: the conformance suite"
+need "a C++ compiler" "command -v c++" build-essential
+for edition in "" 2023; do
+    EDITION=$edition WORK="$target/conformance" \
+        tests/conformance/protobuf/run.sh "$target/debug/examples/conformance_testee"
+done
+
 say "Python: grpcio"
 venv=tests/.venv
 if ! cmp -s tests/python/requirements.txt "$venv/installed.txt"; then

@@ -56,11 +56,12 @@ impl Bridge for Grpc {
         //# TE → "te" "trailers" # Used to detect incompatible proxies
         head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
         let compressed = is_compressed(&head.headers);
-        Ok(Opened { bounds: Bounds { asked, ..Bounds::default() }, compressed })
-    }
-
-    fn encoder(&self) -> Box<dyn Encode> {
-        Box::new(Encoder { begun: Begun::No })
+        Ok(Opened {
+            bounds: Bounds { asked, ..Bounds::default() },
+            compressed,
+            decoder: None,
+            encoder: Box::new(Encoder { begun: Begun::No }),
+        })
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Bytes> {
@@ -87,7 +88,7 @@ enum Begun {
 }
 
 impl Encode for Encoder {
-    fn push(&mut self, event: Event<'_>, out: &mut Out) {
+    fn push(&mut self, event: Event<'_>, out: &mut Out) -> Result<(), Refusal> {
         match event {
             Event::Head(headers) => {
                 self.begun = Begun::Yes;
@@ -108,7 +109,10 @@ impl Encode for Encoder {
                 out.head = Some(Grpc.refuse(refusal).map(|_| ()));
                 out.end = Some(Ending::Done);
             }
+            // A frame between others would be a message.
+            Event::Silence => {}
         }
+        Ok(())
     }
 }
 

@@ -4,6 +4,9 @@
 mod details;
 mod grpc;
 mod plain;
+pub mod rest;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -33,20 +36,41 @@ pub trait Bridge: Sync {
     /// What the dialect doesn't allow.
     fn open(&self, head: &mut Parts) -> Result<Opened, Refusal>;
 
-    /// What writes the reply.
-    fn encoder(&self) -> Box<dyn Encode>;
-
     /// The whole answer to a call that ends before it has begun.
     fn refuse(&self, refusal: &Refusal) -> Response<Bytes>;
 }
 
 /// What a client's head asks of the gateway.
-#[derive(Debug, Clone, Copy, Default)]
 pub struct Opened {
     /// The time that the client gives.
     pub bounds: Bounds,
     /// Whether request messages may be flagged as compressed.
     pub compressed: bool,
+    /// What reads the request's body; `None` where it is gRPC frames already.
+    pub decoder: Option<Box<dyn Decode>>,
+    /// What writes the reply.
+    pub encoder: Box<dyn Encode>,
+}
+
+/// One dialect's request reader: its body becomes gRPC frames.
+pub trait Decode: Send {
+    /// Sets the largest message, in bytes; called once, before any byte comes.
+    ///
+    /// # Errors
+    /// When the gateway has no room for what the body needs.
+    fn limit(&mut self, message_bytes_max: usize) -> Result<(), Refusal>;
+
+    /// Takes the next bytes of the body and appends the frames that they complete.
+    ///
+    /// # Errors
+    /// What the client did wrong; the call is over.
+    fn push(&mut self, chunk: Bytes, frames: &mut Vec<u8>) -> Result<(), Refusal>;
+
+    /// The body is over: appends the frames that are left.
+    ///
+    /// # Errors
+    /// As for [`Decode::push`].
+    fn end(&mut self, frames: &mut Vec<u8>) -> Result<(), Refusal>;
 }
 
 /// What the upstream said, in gRPC terms.
@@ -60,6 +84,8 @@ pub enum Event<'a> {
     End(HeaderMap),
     /// A status with nothing before it: leading and trailing metadata are one.
     Only(HeaderMap),
+    /// Nothing came for as long as [`Encode::heartbeat`] says.
+    Silence,
     /// The gateway ends the call.
     Refused(&'a Refusal),
 }
@@ -90,7 +116,20 @@ pub enum Ending {
 /// encoder can hold it until the status is known.
 pub trait Encode: Send {
     /// Takes the next event. After an end or a refusal none follows.
-    fn push(&mut self, event: Event<'_>, out: &mut Out);
+    ///
+    /// # Errors
+    /// What can't be told in this dialect. The refusal comes back as [`Event::Refused`],
+    /// which never fails.
+    fn push(&mut self, event: Event<'_>, out: &mut Out) -> Result<(), Refusal>;
+
+    /// Sets the largest message, in bytes; called once, before any event.
+    fn limit(&mut self, _message_bytes_max: usize) {}
+
+    /// How often a silent reply must say something, so that nobody between takes it for
+    /// dead.
+    fn heartbeat(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Whether a head announces an encoding of its messages.

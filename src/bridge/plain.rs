@@ -7,11 +7,7 @@ use http::header;
 use http::request::Parts;
 
 use crate::bridge::Bridge;
-use crate::bridge::Encode;
-use crate::bridge::Ending;
-use crate::bridge::Event;
 use crate::bridge::Opened;
-use crate::bridge::Out;
 use crate::bridge::details;
 use crate::bridge::plain_to_method;
 use crate::call::Dialect;
@@ -30,41 +26,31 @@ impl Bridge for Plain {
         Err(plain_to_method(&head.method))
     }
 
-    fn encoder(&self) -> Box<dyn Encode> {
-        Box::new(OnlyRefusals)
-    }
-
     fn refuse(&self, refusal: &Refusal) -> Response<Bytes> {
         render(refusal)
     }
 }
 
-/// No call gets as far as a reply; should one, its end is what a plain caller may see.
-struct OnlyRefusals;
-
-impl Encode for OnlyRefusals {
-    fn push(&mut self, event: Event<'_>, out: &mut Out) {
-        if let Event::Refused(refusal) = event {
-            let (head, body) = render(refusal).into_parts();
-            out.head = Some(Response::from_parts(head, ()));
-            out.data = Some(body);
-            out.end = Some(Ending::Done);
-        }
-    }
-}
-
 /// A refusal as a REST caller sees it: the HTTP status, and `google.rpc.Status` as JSON.
 pub(super) fn render(refusal: &Refusal) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(details::json(refusal)));
+    respond(refusal, Bytes::from(details::json(refusal)), HeaderValue::from_static("application/json"))
+}
+
+/// A refusal with a body in any form, and the headers that its reason calls for.
+pub(super) fn respond(refusal: &Refusal, body: Bytes, content_type: HeaderValue) -> Response<Bytes> {
+    let mut response = Response::new(body);
     *response.status_mut() = refusal.http_status();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(offers) = refusal.offers {
+    headers.insert(header::CONTENT_TYPE, content_type);
+    let offers = refusal.offers.as_deref().and_then(|offers| HeaderValue::from_str(offers).ok());
+    if let Some(offers) = offers {
         let name = match refusal.reason {
             Reason::MethodNotAllowed => header::ALLOW,
+            Reason::EncodingUnsupported => header::ACCEPT_ENCODING,
+            Reason::RequestInvalid => header::SEC_WEBSOCKET_VERSION,
             _ => header::HeaderName::from_static("accept-post"),
         };
-        headers.insert(name, HeaderValue::from_static(offers));
+        headers.insert(name, offers);
     }
     if let Some(after) = refusal.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));

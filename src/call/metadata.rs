@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::HeaderName;
+use http::HeaderValue;
 use http::header;
 
 /// Removes from a client's head what belongs to its own hop or only the gateway may say.
@@ -13,6 +14,51 @@ pub fn clean_request(headers: &mut HeaderMap) {
         is_of_the_hop(name)
             || matches!(name, "host" | "content-length" | "accept-encoding")
             || (name.starts_with('x') && IDENTITY.iter().any(|own| same_but_for_underscores(name, own)))
+    });
+}
+
+/// Makes metadata of the head of a client that doesn't speak gRPC itself: `Grpc-Metadata-X` is
+/// `x`, and other fields of gRPC's own and of HTTP's representation are dropped.
+///
+/// The prefix goes first, so that nothing hides behind it.
+pub fn adopt_request(headers: &mut HeaderMap) {
+    let prefixed: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
+    for name in prefixed {
+        let Ok(bare) = HeaderName::from_bytes(&name.as_str().as_bytes()[PREFIX.len()..]) else {
+            headers.remove(&name);
+            continue;
+        };
+        let values: Vec<HeaderValue> = headers.get_all(&name).iter().cloned().collect();
+        headers.remove(&name);
+        for value in values {
+            headers.append(bare.clone(), value);
+        }
+    }
+    let own: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str();
+            name.starts_with("grpc-")
+                || name.starts_with("sec-websocket-")
+                || matches!(name, "content-encoding" | "content-type" | "expect" | "if-none-match")
+        })
+        .cloned()
+        .collect();
+    for name in own {
+        headers.remove(name);
+    }
+    clean_request(headers);
+}
+
+/// Removes from an upstream's head what means nothing to a client that doesn't speak gRPC, or
+/// would belie the response that the gateway writes.
+pub fn adopt_reply(headers: &mut HeaderMap) {
+    clean(headers, |name| {
+        is_of_the_hop(name)
+            || matches!(name, "content-length" | "content-encoding" | "content-type" | "trailer")
+            || name.starts_with("grpc-")
+            || name.starts_with("access-control-")
     });
 }
 
@@ -68,6 +114,9 @@ fn remove_listed(headers: &mut HeaderMap) {
 /// The names under which the gateway tells the upstream who calls.
 pub const IDENTITY: [&str; 3] = ["x-consumer-name", "x-consumer-groups", "x-credential-id"];
 
+/// What stands before metadata in the headers of clients that don't speak gRPC.
+const PREFIX: &str = "grpc-metadata-";
+
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
@@ -90,5 +139,27 @@ mod tests {
         let mut left: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
         left.sort_unstable();
         assert_eq!(left, [("trace-bin", "AAE"), ("x-many", "a"), ("x-many", "b")]);
+    }
+
+    #[test]
+    fn heads_of_other_dialects_become_metadata() {
+        let mut headers = HeaderMap::new();
+        let sent = [
+            ("grpc-metadata-x-tenant", "a"),
+            ("grpc-metadata-x-consumer-name", "forged"),
+            ("grpc-metadata-grpc-status", "0"),
+            ("grpc-status", "0"),
+            ("content-type", "application/json"),
+            ("content-length", "2"),
+            ("accept-encoding", "br"),
+            ("x-plain", "b"),
+        ];
+        for (name, value) in sent {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        super::adopt_request(&mut headers);
+        let mut left: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+        left.sort_unstable();
+        assert_eq!(left, [("x-plain", "b"), ("x-tenant", "a")]);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod code;
+pub mod connect;
 pub mod connection;
 pub mod deadline;
 pub mod dialect;
@@ -25,6 +26,7 @@ pub use refusal::Reason;
 pub use refusal::Refusal;
 pub use refusal::Retry;
 pub use refusal::Side;
+pub use refusal::Violation;
 pub use request::Bounds;
 pub use request::Call;
 pub use service::Abort;

@@ -28,7 +28,18 @@ pub struct Refusal {
     /// How long a client should wait before it tries again (RetryInfo, `Retry-After`).
     pub retry_after: Option<Duration>,
     /// The values of `Allow` or `Accept-Post`, where the reason calls for one.
-    pub offers: Option<&'static str>,
+    pub offers: Option<Cow<'static, str>>,
+    /// Which fields of the request are at fault (`BadRequest.field_violations`).
+    pub violations: Vec<Violation>,
+}
+
+/// One field of a request that is at fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Its path in the request message.
+    pub field: String,
+    /// What is wrong, and what to send.
+    pub description: String,
 }
 
 impl Refusal {
@@ -36,7 +47,17 @@ impl Refusal {
     pub fn new(reason: Reason, told: impl Into<Cow<'static, str>>) -> Self {
         let (code, side, retry) = reason.usual();
         let retry_after = matches!(reason, Reason::Overloaded | Reason::Draining).then_some(RETRY_AFTER);
-        Self { code, reason, told: told.into(), logged: None, side, retry, retry_after, offers: None }
+        Self {
+            code,
+            reason,
+            told: told.into(),
+            logged: None,
+            side,
+            retry,
+            retry_after,
+            offers: None,
+            violations: Vec::new(),
+        }
     }
 
     /// The same refusal with another code than is usual for its reason.
@@ -62,8 +83,15 @@ impl Refusal {
 
     /// The same refusal with the value of `Allow` or `Accept-Post`.
     #[must_use]
-    pub fn offering(mut self, offers: &'static str) -> Self {
-        self.offers = Some(offers);
+    pub fn offering(mut self, offers: impl Into<Cow<'static, str>>) -> Self {
+        self.offers = Some(offers.into());
+        self
+    }
+
+    /// The same refusal with the fields that are at fault.
+    #[must_use]
+    pub fn violating(mut self, violations: Vec<Violation>) -> Self {
+        self.violations = violations;
         self
     }
 

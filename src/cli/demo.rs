@@ -50,7 +50,7 @@ fn configuration(listen: SocketAddr, admin: SocketAddr, backend: SocketAddr) -> 
         "listeners: [{{ name: {LISTENER}, address: \"{listen}\" }}]\n\
          modules: [{{ name: demo }}]\n\
          upstreams: [{{ name: demo, endpoints: [{{ address: \"{backend}\" }}] }}]\n\
-         apis: [{{ name: demo, module: demo, services: [transom.demo.v1.Library], upstream: demo }}]\n\
+         apis: [{{ name: demo, module: demo, services: [transom.demo.v1.Library], upstream: demo, openapi: {{ path: /openapi.json }} }}]\n\
          admin: {{ address: \"{admin}\" }}\n"
     )
 }

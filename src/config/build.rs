@@ -23,6 +23,7 @@ use crate::config::types::Balance;
 use crate::config::types::Config;
 use crate::config::types::Dialect;
 use crate::config::types::Endpoint;
+use crate::config::types::ErrorForm;
 use crate::config::types::Listener;
 use crate::config::types::ListenerLimits;
 use crate::config::types::Located;
@@ -34,11 +35,13 @@ use crate::config::types::ModuleSource;
 use crate::config::types::Observe;
 use crate::config::types::Pool;
 use crate::config::types::Protocol;
+use crate::config::types::Rest;
 use crate::config::types::Server;
 use crate::config::types::Slot;
 use crate::config::types::SlotValue;
 use crate::config::types::Slots;
 use crate::config::types::Status;
+use crate::config::types::Unknown;
 use crate::config::types::Upstream;
 
 /// The whole file; `read` are the files that `${file:...}` named.
@@ -114,7 +117,8 @@ fn module(raw: &Raw) -> Module {
         None => ModuleSource::Upload,
     };
     let source_at = found.map_or(raw, |(_, value)| value).at();
-    Module { at: raw.at(), name: text(raw, "name"), source, source_at }
+    let rules = raw.get("rules").and_then(Raw::path);
+    Module { at: raw.at(), name: text(raw, "name"), source, source_at, rules }
 }
 
 fn upstream(raw: &Raw) -> Upstream {
@@ -188,8 +192,38 @@ fn api(raw: &Raw) -> Api {
         upstream: text(raw, "upstream"),
         upstream_at: at(raw, "upstream"),
         dialects,
+        openapi: raw
+            .get("openapi")
+            .and_then(|openapi| openapi.get("path"))
+            .map(|path| Located { value: path.text().unwrap_or_default().to_owned(), at: path.at() }),
+        rest: section(raw, "rest", rest),
         policies: section(raw, "policies", slots),
         methods: methods.iter().map(|entry| method(entry.name(), entry.at(), entry.value())).collect(),
+    }
+}
+
+fn rest(raw: &Raw) -> Rest {
+    let is = |name: &str, word: &str| raw.get(name).is_some_and(|value| value.is_word(word));
+    let unknown = |name: &str| if is(name, "ignore") { Unknown::Ignore } else { Unknown::Reject };
+    let ignored = raw.get("ignored_query_parameters").map(Raw::items).unwrap_or_default();
+    Rest {
+        prefix: text(raw, "prefix").trim_end_matches('/').to_owned(),
+        unknown_fields: unknown("unknown_fields"),
+        unknown_query: unknown("unknown_query"),
+        ignored_query_parameters: ignored.iter().filter_map(Raw::text).map(str::to_owned).collect(),
+        emit_defaults: boolean(raw, "emit_defaults"),
+        preserve_names: boolean(raw, "preserve_names"),
+        enums_as_numbers: boolean(raw, "enums_as_numbers"),
+        int64_as_number: is("int64", "number"),
+        lenient_bool: boolean(raw, "lenient_bool"),
+        decode_slashes: is("reserved_expansion", "decode_all"),
+        patch_mask: boolean(raw, "patch_mask"),
+        first_of_conflicts: is("conflicts", "first"),
+        errors: match text(raw, "errors").as_str() {
+            "aip193" => ErrorForm::Aip193,
+            "problem" => ErrorForm::Problem,
+            _ => ErrorForm::Status,
+        },
     }
 }
 

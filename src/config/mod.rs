@@ -97,8 +97,9 @@ pub fn sources(config: &Config) -> Vec<PathBuf> {
         types::ModuleSource::Protos(path) | types::ModuleSource::DescriptorSet(path) => Some(path.clone()),
         types::ModuleSource::Upload | types::ModuleSource::Reflection { .. } => None,
     });
+    let rules = config.modules.iter().filter_map(|module| module.rules.clone());
     let mut all: Vec<PathBuf> =
-        std::iter::once(config.file.clone()).chain(modules).chain(config.read.clone()).collect();
+        std::iter::once(config.file.clone()).chain(modules).chain(rules).chain(config.read.clone()).collect();
     all.sort();
     all.dedup();
     all

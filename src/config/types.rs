@@ -113,6 +113,8 @@ pub struct Module {
     pub source: ModuleSource,
     /// Where the source was written (the module itself for `Upload`).
     pub source_at: At,
+    /// A service configuration with `google.api.http` rules.
+    pub rules: Option<PathBuf>,
 }
 
 /// Where a module's files come from.
@@ -230,6 +232,10 @@ pub struct Api {
     pub upstream_at: At,
     /// What clients may speak; never empty.
     pub dialects: Vec<Dialect>,
+    /// Where its OpenAPI document is served, if it is.
+    pub openapi: Option<Located<String>>,
+    /// How REST and JSON are read and written.
+    pub rest: Rest,
     /// Slots of this API.
     pub policies: Slots,
     /// What differs for single methods.
@@ -247,6 +253,57 @@ pub enum Dialect {
     Connect,
     /// REST and JSON by `google.api.http`.
     Rest,
+}
+
+/// How REST and JSON are read and written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    /// Before every path of the rules; empty, or without a final slash.
+    pub prefix: String,
+    /// JSON fields that no message has.
+    pub unknown_fields: Unknown,
+    /// Query parameters that no message has.
+    pub unknown_query: Unknown,
+    /// Query parameters that are never fields.
+    pub ignored_query_parameters: Vec<String>,
+    /// Writes fields that have their default.
+    pub emit_defaults: bool,
+    /// Writes `pet_id` instead of `petId`.
+    pub preserve_names: bool,
+    /// Writes enum values as numbers.
+    pub enums_as_numbers: bool,
+    /// Writes 64-bit integers as numbers, and refuses those that would lose digits.
+    pub int64_as_number: bool,
+    /// Reads `1`, `yes` and the like as booleans.
+    pub lenient_bool: bool,
+    /// Decodes `%2F` in path variables of several segments as well.
+    pub decode_slashes: bool,
+    /// Makes the field mask of a PATCH from its body.
+    pub patch_mask: bool,
+    /// Of two rules for one path the first serves.
+    pub first_of_conflicts: bool,
+    /// The form of error bodies.
+    pub errors: ErrorForm,
+}
+
+/// What happens to a name that no message has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// The request is refused.
+    Reject,
+    /// It is left out.
+    Ignore,
+}
+
+/// The form of the error bodies of REST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorForm {
+    /// `google.rpc.Status`.
+    Status,
+    /// `{"error": …}` (AIP-193).
+    Aip193,
+    /// `application/problem+json` (RFC 9457).
+    Problem,
 }
 
 /// What differs for one method of an API.

@@ -29,6 +29,16 @@ const BLOCKS: &[Block] = &[
             r#"buf curl --protocol grpc --http2-prior-knowledge -d '{"id":"1","text":"Is it raining?","times":3}' http://{gateway}/transom.demo.v1.Library/Discuss"#,
         ],
     },
+    Block {
+        title: "REST with curl",
+        commands: &[
+            "curl http://{gateway}/v1/shelves/harbour/books/the-lamp",
+            "curl 'http://{gateway}/v1/shelves/harbour/books?page_size=1'",
+            r#"curl -d '{"theme":"Things found in pockets","name":"shelves/pockets"}' -H 'content-type: application/json' http://{gateway}/v1/shelves"#,
+            "curl -N -H 'accept: text/event-stream' http://{gateway}/v1/shelves/harbour/books/the-lamp:read",
+            "curl http://{gateway}/openapi.json",
+        ],
+    },
     Block { title: "What the gateway saw", commands: &["curl http://{admin}/metrics"] },
 ];
 

@@ -78,7 +78,7 @@ impl Downlink {
     ) -> Poll<Result<Next, Refusal>> {
         if !self.data_ended {
             let receiving = &mut self.receiving;
-            match std::task::ready!(self.lane.poll_next(cx, holds, |cx| receiving.poll_chunk(cx))) {
+            match std::task::ready!(self.lane.poll_next(cx, holds, |cx| source(receiving, cx))) {
                 Some(Ok(bytes)) => return Poll::Ready(Ok(Next::Frames(bytes))),
                 Some(Err(LaneFault::Frame(fault))) => {
                     return Poll::Ready(Err(refuse_frame(fault, Way::Reply)));
@@ -97,6 +97,10 @@ impl Downlink {
             Err(fault) => Err(broken(&fault)),
         })
     }
+}
+
+fn source(receiving: &mut Receiving, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, LaneFault>>> {
+    receiving.poll_chunk(cx).map(|chunk| chunk.map(|chunk| chunk.map_err(LaneFault::from)))
 }
 
 /// What comes next of a reply.

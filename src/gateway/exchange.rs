@@ -1,15 +1,20 @@
 //! A call under way: both directions, its timers, and the client's words for what happens.
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http::Response;
 use http_body::Frame;
+use tokio::time::Instant;
+use tokio::time::Sleep;
 
 use crate::bridge::Encode;
 use crate::bridge::Ending;
@@ -41,6 +46,7 @@ pub struct Exchange {
     pub(super) lease: Option<Lease>,
     pub(super) tally: Tally,
     pub(super) encoder: Box<dyn Encode>,
+    beat: Option<(Pin<Box<Sleep>>, Duration)>,
     out: Out,
     phase: Phase,
 }
@@ -63,7 +69,8 @@ impl Exchange {
         encoder: Box<dyn Encode>,
     ) -> Self {
         let (downlink, lease, out, phase) = (None, None, Out::default(), Phase::Running);
-        Self { connection, uplink, downlink, timers, holds, lease, tally, encoder, out, phase }
+        let beat = encoder.heartbeat().map(|every| (Box::pin(tokio::time::sleep(every)), every));
+        Self { connection, uplink, downlink, timers, holds, lease, tally, encoder, beat, out, phase }
     }
 
     /// Everything but the reply: the request goes on, and the timers run. Ready with the
@@ -90,14 +97,23 @@ impl Exchange {
 
     /// Hands an event to the client's dialect.
     pub(super) fn push(&mut self, event: Event<'_>) {
-        self.encoder.push(event, &mut self.out);
+        if let Err(refusal) = self.encoder.push(event, &mut self.out) {
+            self.refuse(&refusal);
+        } else if self.out.end.is_some() && self.phase == Phase::Running {
+            // A dialect may know the end before the upstream is done: HEAD wants no body.
+            if self.tally.end().is_none() {
+                self.tally.ended(Code::Ok);
+            }
+            self.finish();
+        }
     }
 
     /// Ends the call in the gateway's own words.
     pub(super) fn refuse(&mut self, refusal: &Refusal) {
         self.tally.refused(refusal);
         self.out.data = None;
-        self.push(Event::Refused(refusal));
+        // A refusal can be told in every dialect.
+        let _ = self.encoder.push(Event::Refused(refusal), &mut self.out);
         self.finish();
     }
 
@@ -136,7 +152,9 @@ impl Exchange {
             return Poll::Ready(());
         }
         let Some(downlink) = &mut self.downlink else { return Poll::Pending };
-        match std::task::ready!(downlink.poll_next(cx, &mut self.holds)) {
+        let Poll::Ready(next) = downlink.poll_next(cx, &mut self.holds) else { return self.poll_beat(cx) };
+        self.beat_again();
+        match next {
             Ok(Next::Frames(bytes)) => {
                 self.tally.reply.bytes += bytes.len() as u64;
                 self.push(Event::Frames(bytes));
@@ -147,7 +165,31 @@ impl Exchange {
         Poll::Ready(())
     }
 
+    /// Ready when a reply was silent for long enough to say so.
+    fn poll_beat(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((timer, _)) = &mut self.beat else { return Poll::Pending };
+        std::task::ready!(timer.as_mut().poll(cx));
+        self.beat_again();
+        self.push(Event::Silence);
+        Poll::Ready(())
+    }
+
+    fn beat_again(&mut self) {
+        if let Some((timer, every)) = &mut self.beat {
+            timer.as_mut().reset(Instant::now() + *every);
+        }
+    }
+
+    /// What is left of the response, where all of it is known.
+    pub(super) fn size(&self) -> Option<u64> {
+        let whole = self.phase == Phase::Over && matches!(self.out.end, Some(Ending::Done) | None);
+        whole.then(|| self.out.data.as_ref().map_or(0, |data| data.len() as u64))
+    }
+
     fn finish(&mut self) {
+        if self.phase == Phase::Over {
+            return;
+        }
         self.phase = Phase::Over;
         let request = self.uplink.lane();
         self.tally.request = Moved { bytes: request.bytes(), messages: request.messages() };

@@ -49,6 +49,12 @@ pub(super) enum LaneFault {
     Refused(Refusal),
 }
 
+impl From<BodyFault> for LaneFault {
+    fn from(fault: BodyFault) -> Self {
+        Self::Body(fault)
+    }
+}
+
 /// Messages on their way past the policies.
 struct Reading {
     deframer: Deframer,
@@ -113,7 +119,7 @@ impl Lane {
         &mut self,
         cx: &mut Context<'_>,
         holds: &mut Holds,
-        mut source: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFault>>>,
+        mut source: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, LaneFault>>>,
     ) -> Poll<Option<Result<Bytes, LaneFault>>> {
         loop {
             if let Some(reading) = &mut self.reading {
@@ -126,7 +132,7 @@ impl Lane {
             }
             let chunk = match std::task::ready!(source(cx)) {
                 Some(Ok(chunk)) => chunk,
-                Some(Err(fault)) => return Poll::Ready(Some(Err(LaneFault::Body(fault)))),
+                Some(Err(fault)) => return Poll::Ready(Some(Err(fault))),
                 None => {
                     if let Err(fault) = self.scan.finish() {
                         return Poll::Ready(Some(Err(LaneFault::Frame(fault))));

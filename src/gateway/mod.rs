@@ -4,7 +4,9 @@ mod attempt;
 mod downlink;
 mod exchange;
 mod lane;
+mod source;
 mod tally;
+mod target;
 mod timers;
 mod uplink;
 
@@ -28,6 +30,7 @@ use crate::bridge::Opened;
 use crate::call::Abort;
 use crate::call::Body;
 use crate::call::Call;
+use crate::call::Code;
 use crate::call::Connection;
 use crate::call::Dialect;
 use crate::call::Reason;
@@ -37,7 +40,9 @@ use crate::call::Service;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::lane::Lane;
 use crate::gateway::lane::Way;
+use crate::gateway::source::Source;
 use crate::gateway::tally::Tally;
+use crate::gateway::target::Outcome;
 use crate::gateway::timers::Timers;
 use crate::gateway::uplink::Uplink;
 use crate::observe::Observe;
@@ -71,20 +76,22 @@ impl Gateway {
     ) -> Response<Answer> {
         let (mut head, body) = request.into_parts();
         let mut tally = Tally::open(&self.observe, self.worker, connection, &head, now);
-        let dialect = bridge::dialect(&head);
-        let bridge = bridge::of(*dialect.as_ref().unwrap_or(&Dialect::Plain));
-        tally.dialect = bridge.dialect();
-        let plan = self.route(&head);
-        tally.begin(plan.as_deref());
-        let opened = dialect
-            .and_then(|_| check_count(&head, connection))
-            .and_then(|()| open(bridge, plan.as_deref(), &mut head));
-        let opened = match opened {
+        let target = target::find(&self.current.load(), &head);
+        tally.dialect = target.speaker.bridge().dialect();
+        tally.begin(target.plan.as_deref());
+        let opened = match target.outcome {
+            Outcome::Serve => check_count(&head, connection)
+                .and_then(|()| open(target.speaker.bridge(), target.plan.as_deref(), &mut head)),
+            Outcome::Answer(response) => return answer(tally, response),
+            Outcome::Refuse(refusal) => Err(refusal),
+        };
+        let bridge = target.speaker.bridge();
+        let mut opened = match opened {
             Ok(opened) => opened,
             Err(refusal) => return refuse(bridge, tally, &refusal),
         };
         // `open` refuses what has no plan.
-        let Some(plan) = plan else {
+        let Some(plan) = target.plan else {
             return refuse(bridge, tally, &Refusal::new(Reason::Internal, "the gateway failed"));
         };
         let call = Call {
@@ -101,24 +108,27 @@ impl Gateway {
             Err(refusal) => return refuse(bridge, tally, &refusal),
         };
         let bounds = admitted.call().bounds;
+        let bytes_max = bounds.message_bytes_max.unwrap_or(MESSAGE_BYTES_DEFAULT) as usize;
+        opened.encoder.limit(bytes_max);
+        if let Some(decoder) = &mut opened.decoder
+            && let Err(refusal) = decoder.limit(bytes_max)
+        {
+            return refuse(bridge, tally, &refusal);
+        }
         let rules = Rules { compressed: opened.compressed, message_bytes_max: bounds.message_bytes_max };
         let lane = Lane::new(Way::Request, rules, plan.needs, MESSAGE_BYTES_DEFAULT);
         let mut exchange = Box::new(Exchange::new(
             connection.clone(),
-            Uplink::new(body, lane, plan.method.kind),
+            Uplink::new(Source::new(body, opened.decoder), lane, plan.method.kind),
             Timers::new(now, bounds),
             holds,
             tally,
-            bridge.encoder(),
+            opened.encoder,
         ));
         self.run(&plan, &admitted, &mut exchange).await;
         let head = std::future::poll_fn(|cx| exchange.poll_head(cx)).await;
         exchange.tally.http_status(head.status());
         head.map(|()| Answer::Running(exchange))
-    }
-
-    fn route(&self, head: &Parts) -> Option<Arc<MethodPlan>> {
-        self.current.load().routes.find(host(head), head.uri.path()).cloned()
     }
 }
 
@@ -157,6 +167,12 @@ async fn bounded(plan: &MethodPlan, call: Call) -> Result<(Admitted, Holds), Ref
     tokio::time::timeout_at(deadline.into(), admit(&plan.policies, call))
         .await
         .unwrap_or_else(|_| Err(Refusal::new(Reason::DeadlineExceeded, "the deadline is over")))
+}
+
+fn answer(mut tally: Tally, response: Response<Bytes>) -> Response<Answer> {
+    tally.ended(Code::Ok);
+    tally.http_status(response.status());
+    response.map(Answer::Whole)
 }
 
 fn refuse(bridge: &dyn Bridge, mut tally: Tally, refusal: &Refusal) -> Response<Answer> {
@@ -238,7 +254,7 @@ impl Reply for Answer {
     fn size(&self) -> Option<u64> {
         match self {
             Self::Whole(bytes) => Some(bytes.len() as u64),
-            Self::Running(_) => None,
+            Self::Running(exchange) => exchange.size(),
         }
     }
 }

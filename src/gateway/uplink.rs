@@ -6,7 +6,6 @@ use std::task::Poll;
 
 use bytes::Bytes;
 
-use crate::call::Body;
 use crate::call::Kind;
 use crate::call::Reason;
 use crate::call::Refusal;
@@ -14,13 +13,14 @@ use crate::gateway::lane::Lane;
 use crate::gateway::lane::LaneFault;
 use crate::gateway::lane::Way;
 use crate::gateway::lane::refuse_frame;
+use crate::gateway::source::Source;
 use crate::policy::Holds;
 use crate::upstream::stream::Sending;
 use crate::wire::send::Last;
 
 /// The request's way.
 pub(super) struct Uplink {
-    body: Body,
+    source: Source,
     lane: Lane,
     kind: Kind,
     pending: Bytes,
@@ -49,9 +49,9 @@ enum Replay {
 }
 
 impl Uplink {
-    pub(super) fn new(body: Body, lane: Lane, kind: Kind) -> Self {
+    pub(super) fn new(source: Source, lane: Lane, kind: Kind) -> Self {
         Self {
-            body,
+            source,
             lane,
             kind,
             pending: Bytes::new(),
@@ -169,8 +169,8 @@ impl Uplink {
     }
 
     fn poll_take(&mut self, cx: &mut Context<'_>, holds: &mut Holds) -> Poll<Result<(), Refusal>> {
-        let body = &mut self.body;
-        match std::task::ready!(self.lane.poll_next(cx, holds, |cx| body.poll_chunk(cx))) {
+        let source = &mut self.source;
+        match std::task::ready!(self.lane.poll_next(cx, holds, |cx| source.poll_chunk(cx))) {
             Some(Ok(chunk)) => {
                 if self.kind.one_request() && self.lane.begun() > 1 {
                     return Poll::Ready(Err(cardinality("a second message came: send exactly one")));
@@ -178,7 +178,7 @@ impl Uplink {
                 self.keep(&chunk);
                 self.pending = chunk;
                 // The last bytes carry the end with them, which spares a frame.
-                if self.body.is_end() && self.lane.is_whole() {
+                if self.source.is_end() && self.lane.is_whole() {
                     self.state = State::Ended;
                     return Poll::Ready(self.check_end());
                 }

@@ -3,6 +3,8 @@
 //! Precedence is the order of [`Rank`]: what a team publishes before what the gateway serves
 //! itself, then the most specific host.
 
+pub mod rest;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 

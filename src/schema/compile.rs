@@ -164,10 +164,24 @@ impl<'a> Gather<'a> {
                     return;
                 }
             }
+            self.fetch_option_imports(at, deps);
             at += 1;
         }
         if let Err(faults) = check_count(self.drafts.len(), self.limits) {
             self.faults.extend(faults);
+        }
+    }
+
+    /// What options mean is known to the pool as a whole, so it is enough that these files are in it.
+    fn fetch_option_imports(&mut self, at: usize, deps: &[Schema]) {
+        let Some(in_edition) = &self.drafts[at].edition else { return };
+        for import in in_edition.option_imports() {
+            if !self.by_name.contains_key(import.as_str())
+                && !self.is_full()
+                && let Some(found) = self.find(&import, deps)
+            {
+                self.add(found);
+            }
         }
     }
 

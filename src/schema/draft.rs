@@ -13,11 +13,14 @@ use prost_types::SourceCodeInfo;
 use crate::schema::Fault;
 use crate::schema::Limits;
 use crate::schema::comments;
+use crate::schema::editions;
+use crate::schema::features::Unreadable;
 use crate::schema::options;
 use crate::schema::scan;
 use crate::schema::scan::Measure;
 use crate::schema::scan::Unfit;
 use crate::schema::scan::Value;
+use crate::schema::traits::Editions;
 
 /// A file that is well-formed by itself.
 pub(super) struct Draft {
@@ -27,6 +30,8 @@ pub(super) struct Draft {
     pub(super) proto: FileDescriptorProto,
     /// What `proto` was decoded from: it has the options that `proto` does not know.
     pub(super) bytes: Bytes,
+    /// Of a file with an edition, which `proto` and `bytes` are not.
+    pub(super) edition: Option<InEdition>,
     /// The comments.
     pub(super) info: SourceCodeInfo,
     /// Whether the module supplied it.
@@ -34,6 +39,25 @@ pub(super) struct Draft {
     pub(super) declarations: usize,
     source: Source,
     lines: OnceCell<HashMap<Vec<i32>, u32>>,
+}
+
+/// A file as its author's compiler wrote it, before it was rewritten in the words of proto2.
+pub(super) struct InEdition {
+    /// Without source info.
+    pub(super) bytes: Bytes,
+    /// What the rewritten file does not say.
+    pub(super) traits: Editions,
+}
+
+impl InEdition {
+    /// Files that are imported for their options alone, and need not be there.
+    pub(super) fn option_imports(&self) -> Vec<String> {
+        let names = scan::fields(&self.bytes).map_while(Result::ok).filter_map(|field| match field.value {
+            Value::Bytes(name) if field.number == scan::file::OPTION_DEPENDENCY => Some(name),
+            _ => None,
+        });
+        names.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    }
 }
 
 /// Where the lines of a fault are looked up. Kept instead of the lines themselves, which are many and
@@ -53,6 +77,7 @@ impl Draft {
         let mut proto = parsed.file_descriptor_proto().clone();
         drop(parsed);
         let info = comments::keep_comments(proto.source_code_info.take().unwrap_or_default());
+        options::set_packed(&mut proto);
         let bytes: Bytes = proto.encode_to_vec().into();
         let measure = scan::measure(&bytes, limits).map_err(|unfit| vec![refuse(name, &unfit, limits)])?;
         options::check(&proto, limits)
@@ -82,7 +107,14 @@ impl Draft {
                 "write the set with protoc or buf build, or upload .proto files",
             )]);
         }
-        let bare = scan::without(bytes, &[scan::file::SOURCE_CODE_INFO]).map_err(malformed)?;
+        let mut bare = scan::without(bytes, &[scan::file::SOURCE_CODE_INFO]).map_err(malformed)?;
+        let mut in_edition = None;
+        if let Some(edition) = measure.edition {
+            let rewritten = editions::rewrite(&bare, edition)
+                .map_err(|unreadable| vec![refuse_features(&name, &unreadable, limits)])?;
+            let original = std::mem::replace(&mut bare, rewritten.bytes);
+            in_edition = Some(InEdition { bytes: original.into(), traits: rewritten.traits });
+        }
         let proto = FileDescriptorProto::decode(bare.as_slice()).map_err(|error| {
             let problem = format!("it is not a FileDescriptorProto: {error}");
             vec![Fault::new(&name, problem, "write the set anew with protoc or buf build")]
@@ -94,7 +126,9 @@ impl Draft {
         };
         let comments = SourceCodeInfo::decode(info.clone()).map_err(|_| malformed(scan::Malformed))?;
         let comments = comments::keep_comments(comments);
-        Ok(Self::new(name.as_str().into(), proto, bare.into(), comments, measure, Source::Info(info)))
+        let draft =
+            Self::new(name.as_str().into(), proto, bare.into(), comments, measure, Source::Info(info));
+        Ok(Self { edition: in_edition, ..draft })
     }
 
     fn new(
@@ -106,7 +140,17 @@ impl Draft {
         source: Source,
     ) -> Self {
         let declarations = measure.declarations;
-        Self { name, proto, bytes, info, own: true, declarations, source, lines: OnceCell::new() }
+        Self {
+            name,
+            proto,
+            bytes,
+            edition: None,
+            info,
+            own: true,
+            declarations,
+            source,
+            lines: OnceCell::new(),
+        }
     }
 
     /// The same file, supplied by someone else.
@@ -229,7 +273,7 @@ fn decode_text(name: &str, text: Vec<u8>, limits: &Limits) -> Result<String, Fau
         return Err(too_many(name, limits));
     }
     if let Some((line, edition)) = edition(&text) {
-        return Err(edition_fault(name, edition).at(Some(line)));
+        return Err(text_edition_fault(name, edition).at(Some(line)));
     }
     Ok(text)
 }
@@ -299,11 +343,48 @@ fn refuse(name: &str, unfit: &Unfit, limits: &Limits) -> Fault {
     }
 }
 
+/// Editions are compiled by others, for there is no parser of their text here.
+fn text_edition_fault(name: &str, edition: &str) -> Fault {
+    let problem = format!("it uses {}, and the text of editions can't be compiled here", shown(edition));
+    let help = format!(
+        "make a descriptor set with buf build -o set.binpb, or protoc --include_imports \
+         --descriptor_set_out=set.binpb {}, and load that",
+        shell_word(name)
+    );
+    Fault::new(name, problem, help)
+}
+
 fn edition_fault(name: &str, edition: &str) -> Fault {
+    let problem = format!("it uses {}, and only 2023 and 2024 are supported", shown(edition));
+    let help = "write it with edition = \"2023\" or \"2024\", and the set with a current protoc or buf";
+    Fault::new(name, problem, help)
+}
+
+fn shown(edition: &str) -> String {
     let year = !edition.is_empty() && edition.bytes().all(|byte| byte.is_ascii_digit());
-    let edition = if year { format!("edition {}", plain(edition)) } else { "an edition".to_owned() };
-    let problem = format!("it uses {edition}, and editions are not supported yet");
-    Fault::new(name, problem, "write it with syntax = \"proto3\" or \"proto2\"")
+    if year { format!("edition {}", plain(edition)) } else { "an edition".to_owned() }
+}
+
+/// A name that is pasted into a shell is quoted unless it plainly needs no quotes.
+fn shell_word(name: &str) -> String {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+    if plain { name.to_owned() } else { format!("'{}'", name.replace('\'', "'\\''")) }
+}
+
+fn refuse_features(name: &str, unreadable: &Unreadable, limits: &Limits) -> Fault {
+    match unreadable {
+        Unreadable::Malformed => refuse(name, &Unfit::Malformed, limits),
+        Unreadable::Value(feature, value) => {
+            let problem = format!("its feature {feature} is set to {value}, which has no meaning");
+            Fault::new(name, problem, "write the set anew with protoc or buf build")
+        }
+        Unreadable::FirstValue(declared) => {
+            let declared: String = declared.chars().take(200).flat_map(char::escape_debug).collect();
+            let problem = format!("the first value of the open enum \"{declared}\" is not zero");
+            let help = "start it with a value of 0, or set features.enum_type = CLOSED";
+            Fault::new(name, problem, help)
+        }
+    }
 }
 
 fn too_long(name: &str, bytes: usize, limits: &Limits) -> Fault {
@@ -364,7 +445,8 @@ mod tests {
         ] {
             let found = faults(text);
             assert_eq!(found.len(), 1, "{text}");
-            assert!(found[0].contains("editions are not supported yet"), "{found:?}");
+            assert!(found[0].contains("buf build -o set.binpb"), "{found:?}");
+            assert!(found[0].contains("set.binpb a.proto, and load that"), "{found:?}");
         }
         assert!(faults("// edition = \"2023\"\nsyntax = \"proto3\";").is_empty());
         assert_eq!(edition("\n// a\n/* b\n */ edition='2024';"), Some((4, "2024")));

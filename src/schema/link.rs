@@ -20,6 +20,7 @@ use crate::schema::Fault;
 use crate::schema::File;
 use crate::schema::Limits;
 use crate::schema::Schema;
+use crate::schema::Traits;
 use crate::schema::comments::Comments;
 use crate::schema::draft::Draft;
 use crate::schema::draft::plain;
@@ -56,7 +57,10 @@ pub(super) fn link(
         }
     }
     let symbols = symbols.into_files().filter_map(|(name, at)| Some((name, *places.get(&at)?))).collect();
-    Ok(Schema::new(Parts { pool, files, symbols, comments }))
+    let traits = Traits::new(
+        drafts.iter().filter_map(|draft| draft.edition.as_ref()).map(|in_edition| &in_edition.traits),
+    );
+    Ok(Schema::new(Parts { pool, traits, files, symbols, comments }))
 }
 
 /// A fresh pool, always: one in which a load failed can't be used again.
@@ -126,10 +130,15 @@ fn linkable(drafts: &[Draft], imports: &Imports, at: usize) -> Vec<u8> {
     bytes
 }
 
-/// A linked file as others shall see it: with the imports that it declares, and its comments.
+/// A linked file as others shall see it: with the imports that it declares, and its comments. One of an
+/// edition is shown as it came, for what was linked is a copy in other words.
 fn file(draft: &Draft, linked: &FileDescriptor) -> Result<File, Vec<Fault>> {
     let malformed = |_| vec![Fault::new(&*draft.name, "it was not linked into a descriptor", "report this")];
-    let mut bytes = scan::without(&linked.encode_to_vec(), &imports::FIELDS).map_err(malformed)?;
+    let whole = match &draft.edition {
+        Some(in_edition) => in_edition.bytes.clone(),
+        None => linked.encode_to_vec().into(),
+    };
+    let mut bytes = scan::without(&whole, &imports::FIELDS).map_err(malformed)?;
     let declared = FileDescriptorProto {
         dependency: draft.proto.dependency.clone(),
         public_dependency: draft.proto.public_dependency.clone(),

@@ -7,7 +7,10 @@ mod bundled;
 mod comments;
 pub mod compile;
 mod draft;
+mod editions;
 mod fault;
+mod features;
+pub mod http;
 mod imports;
 mod link;
 mod model;
@@ -15,6 +18,7 @@ mod options;
 mod scan;
 pub mod source;
 mod symbols;
+mod traits;
 
 pub use bundled::is_bundled;
 pub use draft::name_and_imports;
@@ -24,6 +28,7 @@ pub use model::File;
 pub use model::Rpc;
 pub use model::Schema;
 pub use model::Service;
+pub use traits::Traits;
 
 /// What one set of descriptors may cost. The defaults suit a monorepo's worth of files.
 #[derive(Debug, Clone, Copy)]

@@ -18,6 +18,7 @@ use crate::call::Idempotency;
 use crate::call::Kind;
 use crate::call::Method;
 use crate::call::Streams;
+use crate::schema::Traits;
 use crate::schema::comments::Comments;
 
 /// Compiled descriptors of one module. Immutable; a clone costs one reference count.
@@ -97,6 +98,7 @@ impl fmt::Debug for Digest {
 
 struct Inner {
     pool: DescriptorPool,
+    traits: Traits,
     digest: Digest,
     /// Importers after what they import.
     files: Vec<File>,
@@ -113,6 +115,7 @@ struct Inner {
 /// What linking hands over.
 pub(super) struct Parts {
     pub(super) pool: DescriptorPool,
+    pub(super) traits: Traits,
     pub(super) files: Vec<File>,
     pub(super) symbols: HashMap<Box<str>, u32>,
     pub(super) comments: HashMap<Arc<str>, Comments>,
@@ -120,7 +123,7 @@ pub(super) struct Parts {
 
 impl Schema {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { pool, files, symbols, comments } = parts;
+        let Parts { pool, traits, files, symbols, comments } = parts;
         let files_by_name: HashMap<_, _> =
             (0..).zip(&files).map(|(at, file)| (file.name.clone(), at)).collect();
         let services: Vec<Service> = pool
@@ -141,6 +144,7 @@ impl Schema {
         let digest = digest(&files);
         let inner = Inner {
             pool,
+            traits,
             digest,
             files,
             files_by_name,
@@ -156,6 +160,11 @@ impl Schema {
     /// The descriptor pool of this module alone.
     pub fn pool(&self) -> &DescriptorPool {
         &self.inner.pool
+    }
+
+    /// What the pool doesn't say: presence, open enums, checked strings.
+    pub fn traits(&self) -> &Traits {
+        &self.inner.traits
     }
 
     /// Names the content: equal digests mean equal files.

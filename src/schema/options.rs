@@ -1,7 +1,8 @@
-//! Bounds the options of a parsed file: their values are parsed again, by recursion, when they are set.
+//! Bounds the options of a parsed file, whose values are parsed again when they are set, and sets one.
 
 use prost_types::DescriptorProto;
 use prost_types::EnumDescriptorProto;
+use prost_types::FieldDescriptorProto;
 use prost_types::FileDescriptorProto;
 use prost_types::UninterpretedOption;
 
@@ -23,6 +24,36 @@ pub(super) fn check(file: &FileDescriptorProto, limits: &Limits) -> Result<(), S
         }
     }
     check.found.map_or(Ok(()), Err)
+}
+
+/// Sets `packed`, which a linker that sets options last does not see when it asks how a list is written.
+pub(super) fn set_packed(file: &mut FileDescriptorProto) {
+    file.extension.iter_mut().for_each(set_packed_of);
+    file.message_type.iter_mut().for_each(set_packed_in);
+}
+
+fn set_packed_in(message: &mut DescriptorProto) {
+    message.field.iter_mut().chain(&mut message.extension).for_each(set_packed_of);
+    // The parser has bounded how deeply messages nest.
+    message.nested_type.iter_mut().for_each(set_packed_in);
+}
+
+fn set_packed_of(field: &mut FieldDescriptorProto) {
+    let Some(options) = &mut field.options else { return };
+    let is_packed = |option: &UninterpretedOption| match option.name.as_slice() {
+        [part] => part.name_part == "packed" && !part.is_extension,
+        _ => false,
+    };
+    let mut found = (0..).zip(&options.uninterpreted_option).filter(|(_, option)| is_packed(option));
+    // What is no boolean, or set twice, is left for the linker to refuse.
+    let (Some((at, option)), None) = (found.next(), found.next()) else { return };
+    let packed = match option.identifier_value.as_deref() {
+        Some("true") => true,
+        Some("false") => false,
+        _ => return,
+    };
+    options.uninterpreted_option.remove(at);
+    options.packed = Some(packed);
 }
 
 struct Check<'a> {
@@ -112,5 +143,23 @@ mod tests {
         assert_eq!(depth(r#"a { b < c : [ 1 ] > } d { s : "\"}}" e { } }"#), 3);
         assert_eq!(depth(&"a{".repeat(1000)), 1000);
         assert_eq!(depth("}}}} a { }"), 1);
+    }
+
+    #[test]
+    fn packed_is_set_where_it_is_a_boolean() {
+        let text = "syntax = \"proto2\"; message M { \
+                    repeated int32 a = 1 [packed = true, deprecated = true]; repeated int32 b = 2 [packed = false]; \
+                    message N { repeated int32 c = 1 [packed = true]; repeated int32 d = 2 [packed = 1]; \
+                    repeated int32 e = 3 [packed = true, packed = false]; repeated int32 f = 4 [(packed) = true]; } }";
+        let mut file =
+            protox::file::File::from_source("a.proto", text).unwrap().file_descriptor_proto().clone();
+        set_packed(&mut file);
+        let message = &file.message_type[0];
+        let seen = |message: &DescriptorProto| -> Vec<(Option<bool>, usize)> {
+            let options = message.field.iter().map(|field| field.options.as_ref().unwrap());
+            options.map(|options| (options.packed, options.uninterpreted_option.len())).collect()
+        };
+        assert_eq!(seen(message), [(Some(true), 1), (Some(false), 0)]);
+        assert_eq!(seen(&message.nested_type[0]), [(Some(true), 0), (None, 1), (None, 2), (None, 1)]);
     }
 }

@@ -1,11 +1,12 @@
 //! Reads serialized descriptors just far enough to bound them before a real decoder sees them.
 //!
 //! A decoder builds a structure of some hundred bytes for a message of two, and prost-reflect panics on
-//! editions, so size, depth and syntax are judged on the wire.
+//! editions, so size, depth and edition are judged on the wire.
 
 use prost::encoding::decode_varint;
 
 use crate::schema::Limits;
+use crate::schema::features::Edition;
 
 /// One field of a message as it stands on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub(super) struct Field<'a> {
     pub(super) number: u64,
     pub(super) value: Value<'a>,
     /// Key and value together.
-    raw: &'a [u8],
+    pub(super) raw: &'a [u8],
 }
 
 /// What a field holds, as far as its wire type says.
@@ -38,6 +39,8 @@ pub(super) struct Malformed;
 /// What a serialized `FileDescriptorProto` is found to be.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Measure {
+    /// None for proto2 and proto3.
+    pub(super) edition: Option<Edition>,
     /// Declarations of all kinds.
     pub(super) declarations: usize,
     /// Locations of its source info.
@@ -50,6 +53,7 @@ pub(super) struct Measure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unfit {
     Malformed,
+    /// An edition that is not known, by its name.
     Edition(String),
     TooDeep,
     TooManyMembers,
@@ -130,37 +134,38 @@ pub(super) fn last(bytes: &[u8], number: u64) -> Option<&[u8]> {
 
 /// Measures a serialized `FileDescriptorProto`, or says why it is not to be decoded.
 pub(super) fn measure(bytes: &[u8], limits: &Limits) -> Result<Measure, Unfit> {
-    if let Some(edition) = edition(bytes)? {
-        return Err(Unfit::Edition(edition));
-    }
-    let mut measure = Measure::default();
+    let mut measure = Measure { edition: edition(bytes)?, ..Measure::default() };
     walk(bytes, Node::File, 0, limits, &mut measure)?;
     Ok(measure)
 }
 
-/// The edition of a serialized `FileDescriptorProto`, whichever field says it: compilers of 2023 wrote
-/// `syntax` and a number, early ones a text in field 13.
-fn edition(bytes: &[u8]) -> Result<Option<String>, Malformed> {
-    let mut found = None;
+/// The edition of a serialized `FileDescriptorProto`, whichever field says it: some compilers write
+/// `syntax` and a number, some the number alone, and early ones wrote a text in field 13.
+fn edition(bytes: &[u8]) -> Result<Option<Edition>, Unfit> {
+    let mut number = None;
+    let mut named = None;
     for field in fields(bytes) {
         let field = field?;
         match (field.number, field.value) {
             (file::SYNTAX, Value::Bytes(b"editions")) => {
-                found = found.or_else(|| Some("of this file".to_owned()))
+                named = named.or_else(|| Some("of this file".to_owned()));
             }
             (file::EDITION_TEXT, Value::Bytes(text)) => {
-                found = Some(String::from_utf8_lossy(text).into_owned())
+                named = Some(String::from_utf8_lossy(text).into_owned());
             }
             // 998 and 999 say proto2 and proto3 in the same terms.
-            (file::EDITION, Value::Varint(number)) if !matches!(number, 998 | 999) => {
-                // The numbers of editions are those of their years from 2023 on.
-                let year = number.checked_sub(1000).filter(|since| *since < 100).map(|since| 2023 + since);
-                found = Some(year.unwrap_or(number).to_string());
-            }
+            (file::EDITION, Value::Varint(value)) => number = Some(value),
             _ => (),
         }
     }
-    Ok(found)
+    match number.filter(|number| !matches!(number, 998 | 999)) {
+        None => named.map_or(Ok(None), |named| Err(Unfit::Edition(named))),
+        Some(number) => Edition::of_number(number).map(Some).ok_or_else(|| {
+            // Numbers follow the order of editions, not their years.
+            let name = if number == 1002 { "2026".to_owned() } else { number.to_string() };
+            Unfit::Edition(name)
+        }),
+    }
 }
 
 /// What a message in a descriptor declares: which of its fields to follow.
@@ -238,9 +243,10 @@ pub(super) mod file {
     pub(in crate::schema) const SOURCE_CODE_INFO: u64 = 9;
     pub(in crate::schema) const PUBLIC_DEPENDENCY: u64 = 10;
     pub(in crate::schema) const WEAK_DEPENDENCY: u64 = 11;
-    pub(super) const SYNTAX: u64 = 12;
-    pub(super) const EDITION_TEXT: u64 = 13;
-    pub(super) const EDITION: u64 = 14;
+    pub(in crate::schema) const SYNTAX: u64 = 12;
+    pub(in crate::schema) const EDITION_TEXT: u64 = 13;
+    pub(in crate::schema) const EDITION: u64 = 14;
+    pub(in crate::schema) const OPTION_DEPENDENCY: u64 = 15;
 }
 
 const UNINTERPRETED_OPTION: u64 = 999;
@@ -274,13 +280,20 @@ mod tests {
     #[test]
     fn every_way_to_say_an_edition_is_found() {
         let limits = Limits::default();
-        let with = |field: &[u8]| [b"\x0a\x07a.proto".as_slice(), field].concat();
-        let named = |name: &str| Err(Unfit::Edition(name.to_owned()));
-        assert_eq!(measure(&with(b"\x62\x08editions"), &limits), named("of this file"));
-        assert_eq!(measure(&with(b"\x62\x08editions\x70\xe8\x07"), &limits), named("2023"));
-        assert_eq!(measure(&with(b"\x70\xe9\x07"), &limits), named("2024"));
-        assert_eq!(measure(&with(b"\x6a\x042023"), &limits), named("2023"));
-        assert!(measure(&with(b"\x62\x06proto3\x70\xe7\x07"), &limits).is_ok());
+        let with = |field: &[u8]| {
+            measure(&[b"\x0a\x07a.proto".as_slice(), field].concat(), &limits).map(|found| found.edition)
+        };
+        let unknown = |name: &str| Err(Unfit::Edition(name.to_owned()));
+        assert_eq!(with(b"\x62\x08editions\x70\xe8\x07"), Ok(Some(Edition::Of2023)));
+        assert_eq!(with(b"\x70\xe9\x07"), Ok(Some(Edition::Of2024)));
+        assert_eq!(with(b"\x70\xe9\x07\x70\xe8\x07"), Ok(Some(Edition::Of2023)), "the last one counts");
+        assert_eq!(with(b"\x62\x06proto3\x70\xe7\x07"), Ok(None));
+        assert_eq!(with(b""), Ok(None));
+        assert_eq!(with(b"\x62\x08editions"), unknown("of this file"));
+        assert_eq!(with(b"\x62\x08editions\x70\xe7\x07"), unknown("of this file"));
+        assert_eq!(with(b"\x6a\x042023"), unknown("2023"));
+        assert_eq!(with(b"\x70\xea\x07"), unknown("2026"));
+        assert_eq!(with(b"\x70\x9d\x8d\x06"), unknown("99997"));
     }
 
     #[test]

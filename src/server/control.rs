@@ -19,6 +19,7 @@ use crate::observe::Observe;
 use crate::policy;
 use crate::policy::Policy;
 use crate::schema::Schema;
+use crate::schema::http::ServiceConfig;
 use crate::server::Setup;
 use crate::server::listeners::Listeners;
 use crate::server::modules;
@@ -57,7 +58,12 @@ struct State {
     told: HashMap<String, Schema>,
     /// Descriptors that were read from files.
     read: HashMap<String, Loaded>,
+    /// Service configurations that were read from files.
+    rules: Rules,
 }
+
+/// Service configurations by module.
+type Rules = HashMap<String, Arc<ServiceConfig>>;
 
 impl Control {
     pub(super) fn new(
@@ -86,6 +92,7 @@ impl Control {
                 given: setup.modules,
                 told: HashMap::new(),
                 read: HashMap::new(),
+                rules: Rules::new(),
             }),
             generations,
         })
@@ -101,10 +108,12 @@ impl Control {
         let config = Arc::new(config);
         let mut diag = Diag::new();
         let read = modules::read(&config, &state.read, &mut diag);
+        let rules = modules::rules(&config, &mut diag);
         let prepared = self.listeners.prepare(&config, &mut diag);
-        let built = diag.finish().and_then(|()| self.build(&state, &config, &read));
+        let built = diag.finish().and_then(|()| self.build(&state, &config, &read, &rules));
         let snapshot = built.inspect_err(|_| self.observe.metrics.snapshot_failures.increment())?;
         state.read = read;
+        state.rules = rules;
         state.config = Some(config.clone());
         let generation = self.swap(&mut state, snapshot);
         // Who connects to a new listener finds what is published there.
@@ -132,7 +141,7 @@ impl Control {
         let before = (state.given.clone(), state.told.clone());
         change(&mut state);
         let Some(config) = state.config.clone() else { return Ok(state.generation) };
-        match self.build(&state, &config, &state.read) {
+        match self.build(&state, &config, &state.read, &state.rules) {
             Ok(snapshot) => Ok(self.swap(&mut state, snapshot)),
             Err(report) => {
                 self.observe.metrics.snapshot_failures.increment();
@@ -147,6 +156,7 @@ impl Control {
         state: &State,
         config: &Arc<Config>,
         read: &HashMap<String, Loaded>,
+        rules: &Rules,
     ) -> Result<snapshot::Snapshot, Report> {
         let mut all: Modules = state.given.clone();
         for module in &config.modules {
@@ -168,6 +178,8 @@ impl Control {
         snapshot::compile(&Inputs {
             config: config.clone(),
             modules: &all,
+            rules,
+            before: Some(&self.current.load()),
             own: &own,
             kinds: policy::TABLE,
             extra: &self.policies,

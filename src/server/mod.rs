@@ -280,11 +280,14 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
     let metrics = Metrics::new(1);
     let mut diag = crate::config::Diag::new();
     let read = modules::read(config, &std::collections::HashMap::new(), &mut diag);
+    let rules = modules::rules(config, &mut diag);
     diag.finish()?;
     let modules: Modules = read.into_iter().map(|(name, loaded)| (name, loaded.schema)).collect();
     crate::snapshot::compile(&crate::snapshot::Inputs {
         config: Arc::new(config.clone()),
         modules: &modules,
+        rules: &rules,
+        before: None,
         own: &[],
         kinds: crate::policy::TABLE,
         extra: &[],

@@ -1,6 +1,9 @@
 //! Reads the descriptors that a configuration names, and keeps what hasn't changed.
 
 use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::config::Diag;
@@ -10,6 +13,7 @@ use crate::registry::Source;
 use crate::schema::Fault;
 use crate::schema::Limits;
 use crate::schema::Schema;
+use crate::schema::http::ServiceConfig;
 
 /// Descriptors of one module as they were last read.
 #[derive(Clone)]
@@ -43,6 +47,40 @@ pub(super) fn read(
     all
 }
 
+/// Reads the service configuration of every module that has one.
+pub(super) fn rules(config: &Config, diag: &mut Diag) -> HashMap<String, Arc<ServiceConfig>> {
+    let mut all = HashMap::new();
+    for module in &config.modules {
+        let Some(path) = &module.rules else { continue };
+        let name = path.display().to_string();
+        let text = match read_text(path) {
+            Ok(text) => text,
+            Err(why) => {
+                let help = "write the path of a service configuration in YAML";
+                diag.fault(&module.at, format!("module \"{}\": {name}: {why}", module.name), help);
+                continue;
+            }
+        };
+        match ServiceConfig::parse(&text, &name) {
+            Ok(rules) => {
+                all.insert(module.name.clone(), Arc::new(rules));
+            }
+            Err(faults) => faults.iter().for_each(|fault| report(module, fault, diag)),
+        }
+    }
+    all
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut text = String::new();
+    let read = file.take(RULES_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    if read as u64 > RULES_BYTES_MAX {
+        return Err(format!("it is over {RULES_BYTES_MAX} bytes"));
+    }
+    Ok(text)
+}
+
 /// A fault of a `.proto` file, at the place that names its module.
 fn report(module: &Module, fault: &Fault, diag: &mut Diag) {
     let line = fault.line.map(|line| format!(":{line}")).unwrap_or_default();
@@ -52,3 +90,6 @@ fn report(module: &Module, fault: &Fault, diag: &mut Diag) {
         fault.help.as_str(),
     );
 }
+
+/// The largest service configuration, in bytes.
+const RULES_BYTES_MAX: u64 = 16 << 20;

@@ -1,8 +1,10 @@
 //! Builds the next snapshot beside the live one.
 
+use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::bridge::rest::Endpoint;
 use crate::call::Dialect;
 use crate::config::fault::At;
 use crate::config::fault::Diag;
@@ -22,6 +24,7 @@ use crate::route::Owner;
 use crate::route::Rank;
 use crate::schema::Schema;
 use crate::schema::Service;
+use crate::schema::http::ServiceConfig;
 use crate::snapshot::Api;
 use crate::snapshot::MethodPlan;
 use crate::snapshot::Modules;
@@ -37,6 +40,10 @@ pub struct Inputs<'a> {
     /// Descriptors of its modules. One that reflection hasn't given yet may be absent: its
     /// APIs are then left out.
     pub modules: &'a Modules,
+    /// Service configurations of modules, whose HTTP rules go before those in the `.proto` files.
+    pub rules: &'a HashMap<String, Arc<ServiceConfig>>,
+    /// The snapshot before: what hasn't changed is taken over.
+    pub before: Option<&'a Snapshot>,
     /// The gateway's own services.
     pub own: &'a [OwnService],
     /// The kinds of policies, in their order.
@@ -83,10 +90,10 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Report> {
     Ok(build.snapshot)
 }
 
-struct Build<'a> {
-    inputs: &'a Inputs<'a>,
-    diag: Diag,
-    snapshot: Snapshot,
+pub(super) struct Build<'a> {
+    pub(super) inputs: &'a Inputs<'a>,
+    pub(super) diag: Diag,
+    pub(super) snapshot: Snapshot,
 }
 
 impl Build<'_> {
@@ -98,6 +105,7 @@ impl Build<'_> {
         };
         let services = self.services(api, schema);
         self.check_rules(api, &services);
+        let rest = api.dialects.contains(&types::Dialect::Rest).then(|| self.rest(api, schema));
         let upstream = Upstream::Network(self.inputs.specs.of(upstream));
         let published = Arc::new(Api {
             name: api.name.as_str().into(),
@@ -109,6 +117,7 @@ impl Build<'_> {
         });
         let none = Slots::default();
         let common = self.policies(&api.policies, &none);
+        let mut documented = Vec::new();
         for service in &services {
             for rpc in &service.methods {
                 let rule = api
@@ -119,10 +128,15 @@ impl Build<'_> {
                     Some(rule) if !rule.policies.is_empty() => self.policies(&api.policies, &rule.policies),
                     _ => common.clone(),
                 };
-                let plan = self.plan(&published, &rpc.method, policies, upstream.clone());
-                self.publish(api, plan);
+                let json = rest.as_ref().and_then(|rest| rest.json(rpc));
+                let plan = self.plan(&published, &rpc.method, policies, upstream.clone(), json);
+                self.publish(api, plan.clone());
+                if let Some(rest) = &rest {
+                    documented.push((rpc, self.publish_rules(api, rest, rpc, &plan)));
+                }
             }
         }
+        self.document(api, schema, &documented);
         self.snapshot.apis.push(published);
     }
 
@@ -195,10 +209,12 @@ impl Build<'_> {
         method: &Arc<crate::call::Method>,
         policies: Arc<[Arc<dyn Policy>]>,
         upstream: Upstream,
+        json: Option<Arc<Endpoint>>,
     ) -> Arc<MethodPlan> {
         let needs = policies.iter().map(|policy| policy.needs()).max().unwrap_or(Needs::Head);
         let series = self.inputs.metrics.series(&api.name, &method.path);
-        Arc::new(MethodPlan { method: method.clone(), api: api.clone(), policies, needs, series, upstream })
+        let (method, api) = (method.clone(), api.clone());
+        Arc::new(MethodPlan { method, api, policies, needs, series, upstream, json })
     }
 
     fn publish(&mut self, api: &types::Api, plan: Arc<MethodPlan>) {
@@ -242,7 +258,7 @@ impl Build<'_> {
         });
         for rpc in &service.methods {
             let run = Upstream::InProcess(own.run.clone());
-            let plan = self.plan(&api, &rpc.method, policies.clone(), run);
+            let plan = self.plan(&api, &rpc.method, policies.clone(), run, None);
             let rank = Rank { owner: Owner::Gateway, host: hosts[0].clone() };
             // The gateway's services are its own choice: no two are alike.
             let _ = self.snapshot.routes.publish(&rpc.method.path, rank, plan);

@@ -1,17 +1,20 @@
 //! All configuration and descriptors, compiled: immutable, and swapped whole.
 
 mod compile;
+mod rest;
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 
 pub use compile::Inputs;
 pub use compile::OwnService;
 pub use compile::compile;
 
+use crate::bridge::rest::Endpoint;
 use crate::call::Dialect;
 use crate::call::Method;
 use crate::config::host::HostPattern;
@@ -20,7 +23,10 @@ use crate::observe::Series;
 use crate::policy::Needs;
 use crate::policy::Policy;
 use crate::route::Table;
+use crate::route::rest::RestTable;
+use crate::schema::Digest;
 use crate::schema::Schema;
+use crate::transcode::Plans;
 use crate::upstream::Upstream;
 
 /// The snapshot that serves.
@@ -33,6 +39,12 @@ pub struct Snapshot {
     pub generation: u64,
     /// Methods by path and host.
     pub routes: Table<Arc<MethodPlan>>,
+    /// REST paths, by the rules of the methods.
+    pub rest: RestTable<RestRoute>,
+    /// OpenAPI documents that are served.
+    pub documents: Vec<Document>,
+    /// The compiled messages of each module, by the digest of its descriptors.
+    pub plans: HashMap<Digest, Arc<Plans>>,
     /// What is published, the gateway's own services last.
     pub apis: Vec<Arc<Api>>,
     /// The descriptors of each module, by its name.
@@ -47,6 +59,9 @@ impl Snapshot {
         Self {
             generation: 0,
             routes: Table::default(),
+            rest: RestTable::default(),
+            documents: Vec::new(),
+            plans: HashMap::new(),
             apis: Vec::new(),
             modules: BTreeMap::new(),
             config: None,
@@ -91,6 +106,30 @@ pub struct MethodPlan {
     pub series: Arc<Series>,
     /// Where its calls go.
     pub upstream: Upstream,
+    /// How JSON is served on the method's own path, where its API speaks REST.
+    pub json: Option<Arc<Endpoint>>,
+}
+
+/// An OpenAPI document of one API.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Where it is served.
+    pub path: Box<str>,
+    /// On which hosts.
+    pub hosts: Vec<HostPattern>,
+    /// Its JSON text.
+    pub text: Bytes,
+}
+
+/// What a REST path leads to.
+#[derive(Debug, Clone)]
+pub struct RestRoute {
+    /// The method.
+    pub plan: Arc<MethodPlan>,
+    /// The rule of this path.
+    pub endpoint: Arc<Endpoint>,
+    /// Where the rule stands, for messages.
+    pub at: Box<str>,
 }
 
 /// Descriptors of modules by name.

@@ -55,8 +55,8 @@ pub(in crate::config) static API: Section = Section {
             May,
             "what clients may speak; absent: all that are built",
         ),
-        later("openapi", Shape::Section(&OPENAPI), May, "serves an OpenAPI document of it"),
-        later("rest", Shape::Section(&REST), May, "how REST and JSON are read and written"),
+        key("openapi", Shape::Section(&OPENAPI), May, "serves an OpenAPI document of it"),
+        key("rest", Shape::Section(&REST), Or("{}"), "how REST and JSON are read and written"),
         key("policies", Shape::Section(&SLOTS), Or("{}"), "slots of this API"),
         key(
             "methods",
@@ -80,7 +80,7 @@ pub(in crate::config) static API: Section = Section {
 
 /// What clients may speak.
 pub(in crate::config) static DIALECTS: &[Word] =
-    &[word("grpc"), later_word("grpc_web"), later_word("connect"), later_word("rest")];
+    &[word("grpc"), later_word("grpc_web"), later_word("connect"), word("rest")];
 
 static METHOD_KEYS: Section = Section {
     keys: &[
@@ -148,8 +148,8 @@ static REST: Section = section(&[
     key("conflicts", Shape::Choice(&[word("refuse"), word("first")]), Or("refuse"), "two rules for one path"),
     key(
         "errors",
-        Shape::Choice(&[word("status"), word("problem")]),
+        Shape::Choice(&[word("status"), word("aip193"), word("problem")]),
         Or("status"),
-        "`google.rpc.Status`, or RFC 9457",
+        "`google.rpc.Status`, the form of AIP-193, or RFC 9457",
     ),
 ]);

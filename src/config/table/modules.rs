@@ -39,7 +39,7 @@ pub(in crate::config) static MODULE: Section = Section {
             Or("[]"),
             "the only packages it may define",
         ),
-        later("rules", Shape::Scalar(&PATH), May, "a service configuration with `google.api.http` rules"),
+        key("rules", Shape::Scalar(&PATH), May, "a service configuration with `google.api.http` rules"),
     ],
     rules: &[Rule::AtMostOne(&["protos", "descriptor_set", "reflection"])],
     wrong: &[

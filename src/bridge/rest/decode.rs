@@ -1,0 +1,227 @@
+//! Reads the body of a REST request: JSON, forms and raw bytes become gRPC frames.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bridge::Decode;
+use crate::bridge::rest::endpoint::Endpoint;
+use crate::bridge::rest::endpoint::Taken;
+use crate::bridge::rest::negotiate::BodyForm;
+use crate::bridge::rest::streams::SplitLimits;
+use crate::bridge::rest::streams::SplitShape;
+use crate::bridge::rest::streams::Splitter;
+use crate::call::Reason;
+use crate::call::Refusal;
+use crate::wire::compress;
+use crate::wire::compress::CodingFault;
+use crate::wire::compress::Encoding;
+use crate::wire::frame::HEADER_BYTES;
+use crate::wire::frame::encode_header;
+
+/// What a request says of its body, and what its target binds.
+pub(super) struct Asked {
+    pub(super) endpoint: Arc<Endpoint>,
+    /// Decoded captures, in the order of the rule's variables.
+    pub(super) captures: Vec<String>,
+    /// The raw query.
+    pub(super) query: String,
+    /// What the body is.
+    pub(super) form: BodyForm,
+    /// Its media type as it came, for raw bodies.
+    pub(super) content_type: String,
+    /// How it is compressed, in the order in which it was.
+    pub(super) codings: Vec<Encoding>,
+}
+
+/// Undoes the content codings of a body, and counts what comes out.
+struct Inflow {
+    codings: Vec<Encoding>,
+    decoder: Option<compress::Decoder>,
+    bytes_max: usize,
+}
+
+impl Inflow {
+    fn new(codings: Vec<Encoding>) -> Self {
+        Self { codings, decoder: None, bytes_max: 0 }
+    }
+
+    /// Bounds a body that is one message, or streams without an end where `bytes_max` is none.
+    fn limit(&mut self, bytes_max: usize, all: u64) -> Result<(), Refusal> {
+        self.bytes_max = bytes_max;
+        if !self.codings.is_empty() {
+            let limits = compress::Limits::bytes(all);
+            self.decoder = Some(compress::Decoder::new(&self.codings, limits).map_err(coding)?);
+        }
+        Ok(())
+    }
+
+    /// The next bytes as they were before they were compressed.
+    fn push(&mut self, chunk: Bytes) -> Result<Bytes, Refusal> {
+        let Some(decoder) = &mut self.decoder else { return Ok(chunk) };
+        let mut plain = Vec::new();
+        decoder.push(&chunk, &mut plain).map_err(coding)?;
+        Ok(plain.into())
+    }
+
+    fn end(&mut self) -> Result<(), Refusal> {
+        match &mut self.decoder {
+            Some(decoder) => decoder.finish().map_err(coding),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads a body that is one message: all of it is needed.
+pub(super) struct Whole {
+    asked: Asked,
+    inflow: Inflow,
+    body: Collected,
+}
+
+/// Bytes that come in few pieces: the first is kept as it is.
+#[derive(Default)]
+struct Collected {
+    first: Bytes,
+    more: Vec<u8>,
+}
+
+impl Collected {
+    fn push(&mut self, chunk: Bytes) {
+        if self.first.is_empty() && self.more.is_empty() {
+            self.first = chunk;
+            return;
+        }
+        if self.more.is_empty() {
+            self.more.extend_from_slice(&self.first);
+        }
+        self.more.extend_from_slice(&chunk);
+    }
+
+    fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.more.is_empty() { &self.first } else { &self.more }
+    }
+}
+
+impl Whole {
+    pub(super) fn new(mut asked: Asked) -> Self {
+        let inflow = Inflow::new(std::mem::take(&mut asked.codings));
+        Self { asked, inflow, body: Collected::default() }
+    }
+}
+
+impl Decode for Whole {
+    fn limit(&mut self, bytes_max: usize) -> Result<(), Refusal> {
+        self.inflow.limit(bytes_max, bytes_max as u64)
+    }
+
+    fn push(&mut self, chunk: Bytes, _: &mut Vec<u8>) -> Result<(), Refusal> {
+        let plain = self.inflow.push(chunk)?;
+        if self.inflow.bytes_max - self.body.len() < plain.len() {
+            return Err(too_large(self.inflow.bytes_max));
+        }
+        self.body.push(plain);
+        Ok(())
+    }
+
+    fn end(&mut self, frames: &mut Vec<u8>) -> Result<(), Refusal> {
+        self.inflow.end()?;
+        self.asked.frame(self.body.bytes(), self.inflow.bytes_max, frames)
+    }
+}
+
+/// Reads a body that is many messages, each as soon as it is whole.
+pub(super) struct Stream {
+    asked: Asked,
+    inflow: Inflow,
+    splitter: Option<Splitter>,
+}
+
+impl Stream {
+    pub(super) fn new(mut asked: Asked) -> Self {
+        let inflow = Inflow::new(std::mem::take(&mut asked.codings));
+        Self { asked, inflow, splitter: None }
+    }
+}
+
+impl Decode for Stream {
+    fn limit(&mut self, bytes_max: usize) -> Result<(), Refusal> {
+        let shape = match self.asked.form {
+            _ if self.asked.endpoint.taken != Taken::Text => None,
+            BodyForm::Json => Some(SplitShape::Array),
+            BodyForm::Lines => Some(SplitShape::Lines),
+            _ => return Err(Refusal::new(Reason::ContentTypeUnsupported, STREAM_TYPES)),
+        };
+        let limits = SplitLimits { message_bytes_max: bytes_max, depth_max: DEPTH_MAX };
+        self.splitter = shape.map(|shape| Splitter::new(shape, limits));
+        self.inflow.limit(bytes_max, u64::MAX)
+    }
+
+    fn push(&mut self, chunk: Bytes, frames: &mut Vec<u8>) -> Result<(), Refusal> {
+        let plain = self.inflow.push(chunk)?;
+        let bytes_max = self.inflow.bytes_max;
+        let Some(splitter) = &mut self.splitter else {
+            // Raw bytes become a message a chunk.
+            return plain
+                .chunks(bytes_max.max(1))
+                .try_for_each(|part| self.asked.frame(part, usize::MAX, frames));
+        };
+        splitter.push(plain);
+        while let Some(value) = splitter.next_text().map_err(|fault| fault.refusal())? {
+            self.asked.frame(&value, bytes_max, frames)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, frames: &mut Vec<u8>) -> Result<(), Refusal> {
+        self.inflow.end()?;
+        let Some(splitter) = &mut self.splitter else { return Ok(()) };
+        splitter.end();
+        while let Some(value) = splitter.next_text().map_err(|fault| fault.refusal())? {
+            self.asked.frame(&value, self.inflow.bytes_max, frames)?;
+        }
+        Ok(())
+    }
+}
+
+impl Asked {
+    /// Appends the gRPC frame of one message, made of a body and of what the target binds.
+    fn frame(&self, body: &[u8], bytes_max: usize, frames: &mut Vec<u8>) -> Result<(), Refusal> {
+        let start = frames.len();
+        frames.extend_from_slice(&[0; HEADER_BYTES]);
+        self.endpoint.read(self, body, frames)?;
+        let len = frames.len() - start - HEADER_BYTES;
+        if bytes_max < len {
+            return Err(too_large(bytes_max));
+        }
+        let len = u32::try_from(len).map_err(|_| too_large(u32::MAX as usize))?;
+        frames[start..start + HEADER_BYTES].copy_from_slice(&encode_header(false, len));
+        Ok(())
+    }
+}
+
+fn coding(fault: CodingFault) -> Refusal {
+    match fault {
+        CodingFault::TooLarge { .. } | CodingFault::Ratio { .. } => {
+            Refusal::new(Reason::MessageTooLarge, fault.to_string())
+        }
+        CodingFault::Codec(_) => Refusal::new(Reason::Overloaded, fault.to_string()),
+        _ => Refusal::new(Reason::RequestInvalid, fault.to_string()),
+    }
+}
+
+fn too_large(bytes_max: usize) -> Refusal {
+    Refusal::new(
+        Reason::MessageTooLarge,
+        format!("the message is over {bytes_max} bytes: send a smaller one"),
+    )
+}
+
+const STREAM_TYPES: &str =
+    "a stream of messages is sent as application/x-ndjson or as a JSON array: send one of them";
+/// Brackets within each other in one message.
+const DEPTH_MAX: u32 = 200;

@@ -1,0 +1,156 @@
+//! The REST dialect: JSON over HTTP by `google.api.http` rules.
+
+mod decode;
+mod encode;
+mod endpoint;
+pub mod errors;
+pub mod negotiate;
+mod raw;
+pub mod streams;
+pub mod websocket;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use http::request::Parts;
+
+pub use endpoint::Endpoint;
+pub use endpoint::Method;
+pub use endpoint::Options;
+
+use crate::bridge::Bridge;
+use crate::bridge::Decode;
+use crate::bridge::Opened;
+use crate::bridge::rest::decode::Asked;
+use crate::bridge::rest::decode::Stream;
+use crate::bridge::rest::decode::Whole;
+use crate::bridge::rest::encode::Encoder;
+use crate::bridge::rest::encode::Wanted;
+use crate::bridge::rest::endpoint::Taken;
+use crate::bridge::rest::negotiate::BodyForm;
+use crate::call::Bounds;
+use crate::call::Dialect;
+use crate::call::Reason;
+use crate::call::Refusal;
+use crate::call::deadline::parse_timeout;
+use crate::call::metadata::adopt_request;
+use crate::wire::compress::Encoding;
+
+/// REST, for one request whose rule is known.
+pub struct Rest {
+    endpoint: Arc<Endpoint>,
+    /// Decoded, in the order of the rule's variables.
+    captures: Vec<String>,
+}
+
+impl Rest {
+    /// A request that fits the rule of `endpoint`.
+    pub fn new(endpoint: Arc<Endpoint>, captures: Vec<String>) -> Self {
+        Self { endpoint, captures }
+    }
+
+    /// How the body is read; what no field takes may be of any type.
+    fn form(&self, head: &Parts) -> Result<BodyForm, Refusal> {
+        match self.endpoint.taken {
+            Taken::Nothing => Ok(BodyForm::Json),
+            Taken::Raw => Ok(negotiate::body_form(&head.headers).unwrap_or(BodyForm::Json)),
+            Taken::Text => match negotiate::body_form(&head.headers)? {
+                BodyForm::Raw(media) if media.boundary.is_none() => Err(Refusal::new(
+                    Reason::ContentTypeUnsupported,
+                    format!("{} is not taken here: send content-type: application/json", media.essence),
+                )
+                .offering(ACCEPT_POST)),
+                form => Ok(form),
+            },
+        }
+    }
+}
+
+impl Bridge for Rest {
+    fn dialect(&self) -> Dialect {
+        Dialect::Rest
+    }
+
+    fn open(&self, head: &mut Parts) -> Result<Opened, Refusal> {
+        let form = self.form(head)?;
+        let codings = negotiate::content_encodings(&head.headers, &Encoding::ALL)?;
+        let Some(coding) = negotiate::accept_encoding(&head.headers, &Encoding::ALL) else {
+            return Err(Refusal::new(
+                Reason::RequestInvalid,
+                "accept-encoding excludes every coding: allow identity, gzip, br or zstd",
+            ));
+        };
+        let text = |name: header::HeaderName| {
+            head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        };
+        let asked = Asked {
+            endpoint: self.endpoint.clone(),
+            captures: self.captures.clone(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            form,
+            content_type: text(header::CONTENT_TYPE),
+            codings,
+        };
+        let decoder: Box<dyn Decode> = if self.endpoint.method.kind.one_request() {
+            Box::new(Whole::new(asked))
+        } else {
+            Box::new(Stream::new(asked))
+        };
+        let wanted = Wanted::new(self.endpoint.clone(), head, coding);
+        let asked = match head.headers.remove("grpc-timeout") {
+            Some(value) => Some(parse_timeout(value.as_bytes()).ok_or_else(|| {
+                Refusal::new(
+                    Reason::RequestInvalid,
+                    "grpc-timeout is malformed: send at most 8 digits and one of H, M, S, m, u, n",
+                )
+            })?),
+            None => None,
+        };
+        adopt_request(&mut head.headers);
+        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        Ok(Opened {
+            bounds: Bounds { asked, ..Bounds::default() },
+            compressed: false,
+            decoder: Some(decoder),
+            encoder: Box::new(Encoder::new(wanted)),
+        })
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Response<Bytes> {
+        errors::refuse(refusal, self.endpoint.method.options.errors, &*self.endpoint)
+    }
+}
+
+/// The answer to OPTIONS: what `Allow` says.
+pub fn options(allow: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    if let Ok(allow) = HeaderValue::from_str(allow) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    response
+}
+
+/// The answer to GET and HEAD of an OpenAPI document.
+pub fn document(text: &Bytes, head: &Parts) -> Response<Bytes> {
+    let etag = negotiate::etag("application/json", text, Encoding::Identity);
+    let mut response = Response::new(Bytes::new());
+    response.headers_mut().insert(header::ETAG, etag.clone());
+    if negotiate::is_none_matched(&head.headers, &etag) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return response;
+    }
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    if head.method != http::Method::HEAD {
+        *response.body_mut() = text.clone();
+    }
+    response
+}
+
+const ACCEPT_POST: &str = "application/json, application/x-www-form-urlencoded";

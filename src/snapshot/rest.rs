@@ -1,0 +1,191 @@
+//! Compiles the REST half of an API: its rules, its options, and the messages they read.
+
+use std::sync::Arc;
+
+use crate::bridge::rest::Endpoint;
+use crate::bridge::rest::Method;
+use crate::bridge::rest::Options;
+use crate::bridge::rest::errors::ErrorForm;
+use crate::config::types;
+use crate::openapi;
+use crate::route::Owner;
+use crate::route::Rank;
+use crate::route::rest::Expansion;
+use crate::route::rest::Mount;
+use crate::schema::Rpc;
+use crate::schema::Schema;
+use crate::schema::http;
+use crate::schema::http::ServiceConfig;
+use crate::snapshot::Document;
+use crate::snapshot::MethodPlan;
+use crate::snapshot::RestRoute;
+use crate::snapshot::compile::Build;
+use crate::transcode::BindOptions;
+use crate::transcode::Int64;
+use crate::transcode::Plans;
+use crate::transcode::ReadOptions;
+use crate::transcode::Unknown;
+use crate::transcode::UnknownAny;
+use crate::transcode::WriteOptions;
+
+/// What the methods of one API share.
+pub(super) struct Rest {
+    plans: Arc<Plans>,
+    options: Arc<Options>,
+    config: Option<Arc<ServiceConfig>>,
+    mount: Mount,
+}
+
+impl Rest {
+    fn method(&self, rpc: &Rpc) -> Option<Arc<Method>> {
+        let id = |name: &str| self.plans.find(name);
+        Some(Arc::new(Method {
+            plans: self.plans.clone(),
+            input: id(rpc.descriptor.input().full_name())?,
+            output: id(rpc.descriptor.output().full_name())?,
+            kind: rpc.method.kind,
+            options: self.options.clone(),
+        }))
+    }
+
+    /// How JSON is served on the method's own path.
+    pub(super) fn json(&self, rpc: &Rpc) -> Option<Arc<Endpoint>> {
+        Endpoint::without_rule(self.method(rpc)?).ok().map(Arc::new)
+    }
+}
+
+impl Build<'_> {
+    pub(super) fn rest(&mut self, api: &types::Api, schema: &Schema) -> Rest {
+        let digest = schema.digest();
+        let before = self.inputs.before.and_then(|before| before.plans.get(&digest)).cloned();
+        let plans = self.snapshot.plans.entry(digest).or_insert_with(|| {
+            before.unwrap_or_else(|| Arc::new(Plans::new(schema.pool().clone(), schema.traits().clone())))
+        });
+        let (plans, options) = (plans.clone(), Arc::new(options(&api.rest)));
+        let config = self.inputs.rules.get(&api.module).cloned();
+        let decode_all = api.rest.decode_slashes
+            || config.as_ref().and_then(|config| config.fully_decode_reserved_expansion()).unwrap_or(false);
+        let expansion = if decode_all { Expansion::DecodeAll } else { Expansion::KeepSlash };
+        let prefix = http::Prefix::parse(&api.rest.prefix).unwrap_or_else(|error| {
+            self.diag.fault(
+                &api.at,
+                format!("`rest.prefix` of API \"{}\": {error}", api.name),
+                "write it as /api",
+            );
+            http::Prefix::default()
+        });
+        Rest { plans, options, config, mount: Mount { prefix, expansion } }
+    }
+
+    /// Publishes the rules of one method on every host of its API.
+    pub(super) fn publish_rules(
+        &mut self,
+        api: &types::Api,
+        rest: &Rest,
+        rpc: &Rpc,
+        plan: &Arc<MethodPlan>,
+    ) -> Vec<http::Rule> {
+        let rules = match http::rules(&rpc.descriptor, http::Grammar::default(), rest.config.as_deref()) {
+            Ok(rules) => rules,
+            Err(faults) => {
+                for fault in faults {
+                    self.diag.fault(&api.module_at, format!("{}: {}", fault.file, fault.problem), fault.help);
+                }
+                return Vec::new();
+            }
+        };
+        let Some(method) = rest.method(rpc) else { return rules };
+        for rule in &rules {
+            match Endpoint::new(method.clone(), rule) {
+                Ok(endpoint) => self.publish_rule(api, &rest.mount, rule, plan, Arc::new(endpoint)),
+                Err(problem) => {
+                    let problem = format!("{}: {} {}: {problem}", rule.at, rule.verb, rule.template);
+                    self.diag.fault(&api.module_at, problem, "name fields as the messages declare them");
+                }
+            }
+        }
+        rules
+    }
+
+    /// Writes the OpenAPI document of an API that serves one.
+    pub(super) fn document(
+        &mut self,
+        api: &types::Api,
+        schema: &Schema,
+        methods: &[(&Rpc, Vec<http::Rule>)],
+    ) {
+        let Some(path) = &api.openapi else { return };
+        let options = openapi::Options {
+            prefix: &api.rest.prefix,
+            preserve_names: api.rest.preserve_names,
+            enums_as_numbers: api.rest.enums_as_numbers,
+            int64: if api.rest.int64_as_number { openapi::Int64::Number } else { openapi::Int64::String },
+            errors: match api.rest.errors {
+                types::ErrorForm::Status => openapi::Errors::Status,
+                types::ErrorForm::Aip193 => openapi::Errors::Aip193,
+                types::ErrorForm::Problem => openapi::Errors::Problem,
+            },
+            bare: openapi::Bare::Rest,
+            ..openapi::Options::default()
+        };
+        let methods = methods.iter().map(|(rpc, rules)| (*rpc, rules.as_slice()));
+        let hosts = api.hosts.iter().map(|host| host.value.clone()).collect();
+        let text = openapi::document(schema, methods, &options).into();
+        self.snapshot.documents.push(Document { path: path.value.as_str().into(), hosts, text });
+    }
+
+    fn publish_rule(
+        &mut self,
+        api: &types::Api,
+        mount: &Mount,
+        rule: &http::Rule,
+        plan: &Arc<MethodPlan>,
+        endpoint: Arc<Endpoint>,
+    ) {
+        for host in &api.hosts {
+            let rank = Rank { owner: Owner::Team, host: host.value.clone() };
+            let route = RestRoute { plan: plan.clone(), endpoint: endpoint.clone(), at: rule.at.clone() };
+            let Err(there) = self.snapshot.rest.publish(rank, mount, rule, route) else { continue };
+            let problem = format!(
+                "{} {}{} on host \"{}\" is claimed by {} and by {}",
+                rule.verb, api.rest.prefix, rule.template, host.value, there.at, rule.at
+            );
+            if api.rest.first_of_conflicts {
+                tracing::warn!("{problem}: the first serves");
+                continue;
+            }
+            let help = "change one of them, give the APIs other `hosts` or `rest.prefix`, or set `rest.conflicts: first`";
+            self.diag.fault(&api.module_at, problem, help);
+        }
+    }
+}
+
+fn options(rest: &types::Rest) -> Options {
+    let unknown = |unknown| match unknown {
+        types::Unknown::Reject => Unknown::Reject,
+        types::Unknown::Ignore => Unknown::Ignore,
+    };
+    Options {
+        read: ReadOptions { unknown_fields: unknown(rest.unknown_fields), ..ReadOptions::default() },
+        write: WriteOptions {
+            emit_defaults: rest.emit_defaults,
+            preserve_names: rest.preserve_names,
+            enums_as_numbers: rest.enums_as_numbers,
+            int64: if rest.int64_as_number { Int64::Number } else { Int64::String },
+            unknown_any: UnknownAny::Bytes,
+            ..WriteOptions::default()
+        },
+        bind: BindOptions {
+            unknown_query: unknown(rest.unknown_query),
+            ignored_query_parameters: rest.ignored_query_parameters.clone(),
+            lenient_bool: rest.lenient_bool,
+            ..BindOptions::default()
+        },
+        errors: match rest.errors {
+            types::ErrorForm::Status => ErrorForm::Status,
+            types::ErrorForm::Aip193 => ErrorForm::Aip193,
+            types::ErrorForm::Problem => ErrorForm::Problem,
+        },
+        patch_mask: rest.patch_mask,
+    }
+}

@@ -1,0 +1,91 @@
+//! Reads the text of `google.protobuf.FieldMask`.
+
+use crate::transcode::text::Problem;
+use crate::transcode::text::wire;
+use crate::transcode::text::wire::WireType;
+
+/// Appends the body of the field mask that `text` is: paths in lowerCamelCase with commas between them.
+///
+/// A segment may be `*`, which masks use for everything.
+///
+/// # Errors
+/// Underscores, empty paths, and what no path of field names has.
+pub(crate) fn field_mask(text: &str, out: &mut Vec<u8>) -> Result<(), Problem> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    for path in text.split(',') {
+        for segment in path.split('.') {
+            check(segment)?;
+        }
+        let underscores = path.bytes().filter(u8::is_ascii_uppercase).count();
+        wire::tag(1, WireType::Len, out);
+        wire::varint((path.len() + underscores) as u64, out);
+        for byte in path.bytes() {
+            if byte.is_ascii_uppercase() {
+                out.push(b'_');
+            }
+            out.push(byte.to_ascii_lowercase());
+        }
+    }
+    Ok(())
+}
+
+fn check(segment: &str) -> Result<(), Problem> {
+    if segment == "*" {
+        return Ok(());
+    }
+    if segment.contains('_') {
+        return Err(UNDERSCORE);
+    }
+    let first_is_letter = segment.starts_with(|first: char| first.is_ascii_alphabetic());
+    if first_is_letter && segment.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    Err(MASK)
+}
+
+const UNDERSCORE: Problem =
+    Problem::fixed("has an underscore: paths of a field mask are in lowerCamelCase, as \"user.displayName\"");
+const MASK: Problem =
+    Problem::fixed("is not a field mask: write paths with commas between, as \"name,user.displayName\"");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(text: &str) -> Result<Vec<String>, Problem> {
+        let mut out = Vec::new();
+        field_mask(text, &mut out)?;
+        let mask: prost_types::FieldMask = prost::Message::decode(out.as_slice()).unwrap();
+        Ok(mask.paths)
+    }
+
+    #[test]
+    fn reads_paths() {
+        let cases: &[(&str, &[&str])] = &[
+            ("", &[]),
+            ("a", &["a"]),
+            ("user.displayName,photo", &["user.display_name", "photo"]),
+            ("aBC.d2", &["a_b_c.d2"]),
+            ("Foo", &["_foo"]),
+            ("*", &["*"]),
+            ("reviews.*.author", &["reviews.*.author"]),
+        ];
+        for (text, expected) in cases {
+            let expected: Vec<String> = expected.iter().map(|path| (*path).to_owned()).collect();
+            assert_eq!(paths(text), Ok(expected), "{text}");
+        }
+        // Every letter becomes two, and the length takes two bytes.
+        assert_eq!(paths(&"A".repeat(100)), Ok(vec!["_a".repeat(100)]));
+    }
+
+    #[test]
+    fn refuses_what_is_no_mask() {
+        for text in
+            ["a_b", "a,b_c", ",", "a,", ",a", "a..b", ".a", "a.", "a b", "1a", "a-b", "a[0]", "ä", "a,*b"]
+        {
+            assert!(paths(text).is_err(), "{text}");
+        }
+    }
+}
