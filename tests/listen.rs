@@ -5,6 +5,7 @@ mod raw;
 mod support;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
@@ -323,6 +324,22 @@ async fn idle_connections_are_told_to_go() {
     kept.write_all(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let said = String::from_utf8(until_closed(kept).await).unwrap();
     assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "closed between requests, without a word: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_with_requests_are_not_idle() {
+    let (gateway, _upstream) = start("idle_timeout: 1s");
+    let mut kept = TcpStream::connect(gateway.address()).await.unwrap();
+    let from = tokio::time::Instant::now();
+    let mut answers = 0;
+    while from.elapsed() < Duration::from_millis(2500) {
+        kept.write_all(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut said = [0; 4096];
+        let read = soon("an answer", kept.read(&mut said)).await.unwrap();
+        assert!(read > 0, "closed after {answers} answers, {:?} in", from.elapsed());
+        answers += 1;
+    }
+    drop(until_closed(kept).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,7 @@ pub(super) struct Tally {
     started: Instant,
     connection: Arc<Connection>,
     series: Arc<Series>,
+    planned: Planned,
     pub(super) dialect: Dialect,
     version: Version,
     /// Host, path and user agent, where a line is written.
@@ -43,6 +44,13 @@ pub(super) struct Tally {
 pub(super) struct Moved {
     pub(super) bytes: u64,
     pub(super) messages: u64,
+}
+
+/// Whether the method that was asked for is known.
+#[derive(Clone, Copy)]
+enum Planned {
+    No,
+    Yes,
 }
 
 struct Line {
@@ -76,6 +84,7 @@ impl Tally {
             started,
             connection: connection.clone(),
             series: observe.metrics.unknown().clone(),
+            planned: Planned::No,
             dialect: Dialect::Plain,
             version: head.version,
             line,
@@ -93,6 +102,7 @@ impl Tally {
     pub(super) fn begin(&mut self, plan: Option<&MethodPlan>) {
         if let Some(plan) = plan {
             self.series = plan.series.clone();
+            self.planned = Planned::Yes;
         }
         self.series.started(self.worker);
     }
@@ -127,12 +137,19 @@ impl Tally {
     fn write(&self, ended: &Ended) {
         let (Some(access), Some(line)) = (&self.observe.access, &self.line) else { return };
         let refusal = self.refusal.as_ref();
+        let (path, method) = (line.uri.path(), self.series.method());
+        let (method, path) = match self.planned {
+            Planned::Yes if method == path => (method, ""),
+            Planned::Yes => (method, path),
+            Planned::No => (path, ""),
+        };
         access.write(
             self.worker,
             &Entry {
                 time: line.time,
                 api: self.series.api(),
-                method: line.uri.path().as_bytes(),
+                method: method.as_bytes(),
+                path: path.as_bytes(),
                 dialect: self.dialect,
                 version: self.version,
                 host: match (line.uri.authority(), &line.host) {

@@ -69,7 +69,7 @@ where
         match serving.poll_without_shutdown(cx) {
             Poll::Ready(_) => Poll::Ready(None),
             Poll::Pending if place.carried.running() > 0 => Poll::Pending,
-            Poll::Pending => patience.poll(cx).map(Some),
+            Poll::Pending => patience.poll(cx, place.carried.calls()).map(Some),
         }
     })
     .await;
@@ -103,6 +103,8 @@ fn refuse(status: u16, problem: &str) -> String {
 struct Patience {
     phase: Phase,
     seen: Option<Wait>,
+    /// Calls carried when the timer was set.
+    calls: u64,
     timer: Pin<Box<Sleep>>,
     header_timeout: Duration,
     idle_timeout: Duration,
@@ -121,26 +123,34 @@ impl Patience {
     fn new(phase: Phase, limits: &Limits) -> Self {
         let timer = Box::pin(tokio::time::sleep(limits.header_timeout));
         let (header_timeout, idle_timeout) = (limits.header_timeout, limits.idle_timeout);
-        Self { phase, seen: Some(Wait::Head), timer, header_timeout, idle_timeout }
+        Self { phase, seen: Some(Wait::Head), calls: 0, timer, header_timeout, idle_timeout }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RanOut> {
+    /// Ready when the client has taken too long. `calls` were ever carried.
+    ///
+    /// The timer isn't set anew for each request: it looks when it fires at whether there was one.
+    fn poll(&mut self, cx: &mut Context<'_>, calls: u64) -> Poll<RanOut> {
         let now = self.phase.wait();
-        if now != self.seen {
-            self.seen = now;
-            let time = match now {
-                Some(Wait::Head) => self.header_timeout,
-                Some(Wait::Idle) => self.idle_timeout,
-                None => return Poll::Pending,
-            };
-            self.timer.as_mut().reset(Instant::now() + time);
-        }
-        let ran_out = match now {
-            Some(Wait::Head) => RanOut::Head,
-            Some(Wait::Idle) => RanOut::Idle,
-            None => return Poll::Pending,
+        let (time, ran_out) = match now {
+            Some(Wait::Head) => (self.header_timeout, RanOut::Head),
+            Some(Wait::Idle) => (self.idle_timeout, RanOut::Idle),
+            None => {
+                self.seen = None;
+                return Poll::Pending;
+            }
         };
-        self.timer.as_mut().poll(cx).map(|()| ran_out)
+        loop {
+            if now != self.seen {
+                self.seen = now;
+                self.calls = calls;
+                self.timer.as_mut().reset(Instant::now() + time);
+            }
+            std::task::ready!(self.timer.as_mut().poll(cx));
+            if calls == self.calls {
+                return Poll::Ready(ran_out);
+            }
+            self.seen = None;
+        }
     }
 }
 

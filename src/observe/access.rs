@@ -399,6 +399,7 @@ mod tests {
             time: SystemTime::UNIX_EPOCH,
             api: "pets",
             method: method.as_bytes(),
+            path: b"",
             dialect: Dialect::Grpc,
             version: http::Version::HTTP_2,
             host: b"localhost",

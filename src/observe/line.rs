@@ -19,6 +19,8 @@ pub struct Entry<'a> {
     pub api: &'a str,
     /// The method, or for what found none the raw path.
     pub method: &'a [u8],
+    /// The path that the client asked for without its query, empty where it is the method's.
+    pub path: &'a [u8],
     /// What the client spoke.
     pub dialect: Dialect,
     /// The HTTP version the client spoke.
@@ -58,7 +60,7 @@ pub struct Entry<'a> {
 }
 
 /// No line is longer, with its line feed.
-pub const LINE_BYTES_MAX: usize = 16 * 1024;
+pub const LINE_BYTES_MAX: usize = 20 * 1024;
 
 /// Appends the line of `entry`, with its line feed. It keeps what is there.
 pub(super) fn write(to: &mut Vec<u8>, entry: &Entry<'_>) {
@@ -67,6 +69,7 @@ pub(super) fn write(to: &mut Vec<u8>, entry: &Entry<'_>) {
     to.push(b'"');
     text(to, b",\"api\":", entry.api.as_bytes(), NAME_BYTES_MAX);
     text(to, b",\"method\":", entry.method, METHOD_BYTES_MAX);
+    text(to, b",\"path\":", entry.path, METHOD_BYTES_MAX);
     word(to, b",\"dialect\":", entry.dialect.name());
     word(to, b",\"http\":", version(entry.version));
     text(to, b",\"host\":", entry.host, NAME_BYTES_MAX);
@@ -311,6 +314,7 @@ mod tests {
         time: SystemTime::UNIX_EPOCH,
         api: "",
         method: b"",
+        path: b"",
         dialect: Dialect::Grpc,
         version: Version::HTTP_2,
         host: b"",
@@ -356,6 +360,7 @@ mod tests {
             time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_007),
             api: "pets",
             method: b"/pets.v1.PetStore/GetPet",
+            path: b"/v1/pets/7",
             dialect: Dialect::Rest,
             version: Version::HTTP_11,
             host: b"api.example.com",
@@ -377,7 +382,7 @@ mod tests {
         };
         let expected = concat!(
             r#"{"time":"2023-11-14T22:13:20.007Z","api":"pets","method":"/pets.v1.PetStore/GetPet","#,
-            r#""dialect":"rest","http":"1.1","host":"api.example.com","peer":"10.0.0.255:65535","#,
+            r#""path":"/v1/pets/7","dialect":"rest","http":"1.1","host":"api.example.com","peer":"10.0.0.255:65535","#,
             r#""client":"2001:db8::1","code":"NOT_FOUND","http_status":404,"duration_ms":12345.679,"#,
             r#""request_bytes":1,"reply_bytes":18446744073709551615,"request_messages":2,"#,
             r#""reply_messages":3,"endpoint":"[::1]:50051","attempts":2,"reason":"no_route","#,
@@ -448,6 +453,7 @@ mod tests {
             let entry = Entry {
                 api: &text,
                 method: &bytes,
+                path: &bytes,
                 host: &bytes,
                 peer: Some("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap()),
                 client: Some("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap()),

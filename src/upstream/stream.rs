@@ -33,7 +33,7 @@ use crate::wire::send::poll_send;
 /// The request's half.
 pub enum Sending {
     /// An HTTP/2 stream.
-    H2(SendStream<Bytes>),
+    H2(SendStream<Bytes>, First),
     /// A service in the process, one chunk at a time; `None` once it is ended.
     InProcess(Option<PollSender<Bytes>>),
 }
@@ -50,7 +50,14 @@ impl Sending {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Gone>> {
         match self {
-            Self::H2(stream) => poll_send(stream, chunk, last, cx).map_err(|_| Gone),
+            Self::H2(stream, first) => {
+                if std::mem::replace(first, First::Sent) == First::Due && chunk.len() <= FIRST_BYTES_MAX {
+                    return Poll::Ready(
+                        stream.send_data(std::mem::take(chunk), last == Last::Yes).map_err(|_| Gone),
+                    );
+                }
+                poll_send(stream, chunk, last, cx).map_err(|_| Gone)
+            }
             Self::InProcess(None) => Poll::Ready(Err(Gone)),
             Self::InProcess(Some(sender)) => {
                 std::task::ready!(sender.poll_reserve(cx)).map_err(|_| Gone)?;
@@ -67,10 +74,22 @@ impl Sending {
     pub fn end(&mut self) {
         match self {
             // It fails only for a stream that is over already.
-            Self::H2(stream) => drop(stream.send_data(Bytes::new(), true)),
+            Self::H2(stream, _) => drop(stream.send_data(Bytes::new(), true)),
             Self::InProcess(sender) => *sender = None,
         }
     }
+}
+
+/// Whether a stream has taken its first bytes.
+///
+/// A stream has no window before its head is written, which is a turn of the event loop later. The first
+/// bytes don't wait for it where they are few: head and message leave together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// Nothing was sent yet.
+    Due,
+    /// Something was.
+    Sent,
 }
 
 /// The other side takes no more bytes.
@@ -183,7 +202,7 @@ pub fn open(
     last: Last,
 ) -> Result<(Heading, Sending), BodyFault> {
     let (heading, sending) = lease.open(head, last == Last::Yes)?;
-    Ok((Heading::H2(heading), Sending::H2(sending)))
+    Ok((Heading::H2(heading), Sending::H2(sending, First::Due)))
 }
 
 /// Opens the stream of an admitted call to a service in the process.
@@ -194,5 +213,7 @@ pub fn open_in_process(_: &Admitted, service: &dyn InProcess, head: Request<()>)
     (Heading::InProcess(service.call(request)), Sending::InProcess(Some(PollSender::new(sender))))
 }
 
+/// The most that a stream takes before it has a window.
+const FIRST_BYTES_MAX: usize = 4 << 10;
 /// What small chunks are gathered to: one DATA frame of the default size.
 const GATHER_BYTES: usize = 16 << 10;
