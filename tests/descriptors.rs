@@ -554,3 +554,22 @@ fn an_enum_needs_a_value() {
     assert!(binary(of(valued)).is_ok());
     assert!(binary(of(bare)).unwrap_err().contains("at least one value"));
 }
+
+#[test]
+fn an_extension_range_of_one_number_has_options() {
+    let schema = text(&[(
+        "a.proto",
+        "syntax = \"proto2\";\npackage a; message M {\n  extensions 7 [declaration = { number: 7 full_name: \".a.x\" \
+         type: \"string\" }];\n extensions 9, 12 [verification = UNVERIFIED]; }\n extend M { optional string x = 7; }",
+    )])
+    .unwrap();
+    let message = schema.pool().get_message_by_name("a.M").unwrap();
+    let ranges: Vec<_> = message.extension_ranges().collect();
+    assert_eq!(ranges, [7..8, 9..10, 12..13]);
+    let fault = text(&[(
+        "a.proto",
+        "syntax = \"proto2\"; message M {\n extensions 7 [verification = UNVERIFIED];\n oops }",
+    )]);
+    let fault = fault.unwrap_err();
+    assert!(fault.starts_with("a.proto:3: "), "{fault}");
+}

@@ -43,7 +43,21 @@ for edition in "" 2023; do
         tests/conformance/protobuf/run.sh "$target/debug/examples/conformance_testee"
 done
 
-say "Python: grpcio"
+say "Google's .proto files"
+need "npm" "command -v npm" nodejs npm
+specs=tests/.specs
+package=google-proto-files-6.0.1
+sum=711763f77ea15bbc7436aac53db013b421d2c7b86ae27f4013723970ce54a96e
+if [ ! -e "$specs/$package" ]; then
+    rm -rf "$specs"
+    mkdir -p "$specs"
+    npm pack --silent --pack-destination "$specs" "${package%-*}@${package##*-}"
+    echo "$sum  $specs/$package.tgz" | sha256sum --check --quiet
+    tar -xzf "$specs/$package.tgz" -C "$specs"
+    mv "$specs/$package.tgz" "$specs/$package" # what is there is whole
+fi
+
+say "Python: grpcio, and Google's .proto files"
 venv=tests/.venv
 if ! cmp -s tests/python/requirements.txt "$venv/installed.txt"; then
     python3 -m venv --clear "$venv"

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 /// be written down; `src/<room>` may name only the rooms in its row.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("call", &[]),
-    ("config", &[]),
+    ("config", &["call"]),
     ("net", &[]),
     ("wire", &[]),
     ("schema", &["call"]),
-    ("transcode", &["schema"]),
+    ("transcode", &["call", "schema"]),
     ("openapi", &["call", "schema"]),
     ("observe", &["call"]),
     ("route", &["config", "schema"]),

@@ -61,6 +61,7 @@ impl Bridge for Grpc {
             compressed,
             decoder: None,
             encoder: Box::new(Encoder { begun: Begun::No }),
+            early: None,
         })
     }
 

@@ -16,6 +16,7 @@ use http::Response;
 use http::header;
 use http::request::Parts;
 
+use crate::call::Body;
 use crate::call::Bounds;
 use crate::call::Dialect;
 use crate::call::Reason;
@@ -50,6 +51,35 @@ pub struct Opened {
     pub decoder: Option<Box<dyn Decode>>,
     /// What writes the reply.
     pub encoder: Box<dyn Encode>,
+    /// What there is where the response begins before the call does.
+    pub early: Option<Early>,
+}
+
+/// A response whose head leaves as soon as the policies let the call pass: its client may wait
+/// for it before it sends anything.
+pub struct Early {
+    /// The head.
+    pub head: Response<()>,
+    /// What is read instead of the request's body, where the connection is switched.
+    pub body: Option<Body>,
+    /// What is said beside the reply.
+    pub aside: Box<dyn Aside>,
+}
+
+/// What a dialect says between the messages of a call, before the reply begins and after.
+pub trait Aside: Send {
+    /// The answer to what the client asked of the connection itself, if one is due.
+    fn owed(&mut self) -> Option<Bytes>;
+
+    /// What is said every [`Aside::every`], if there is anything.
+    fn beat(&mut self) -> Option<Bytes>;
+
+    /// How often.
+    fn every(&self) -> Duration;
+
+    /// Whether the client is yet to say that it has seen the end. The response ends when it did, and soon in any
+    /// case.
+    fn awaits(&self) -> bool;
 }
 
 /// One dialect's request reader: its body becomes gRPC frames.
@@ -71,6 +101,28 @@ pub trait Decode: Send {
     /// # Errors
     /// As for [`Decode::push`].
     fn end(&mut self, frames: &mut Vec<u8>) -> Result<(), Refusal>;
+
+    /// Where the reader stands after a push.
+    fn standing(&self) -> Standing {
+        Standing::Open
+    }
+
+    /// Whether the body is read to its end although no message is taken from it any more: after
+    /// [`Standing::Whole`], or when the upstream wants no more.
+    fn lingers(&self) -> bool {
+        false
+    }
+}
+
+/// Where a reader of request bodies stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The next bytes are needed.
+    Open,
+    /// Enough was appended at once: push nothing, for the rest of what came.
+    Held,
+    /// The last message is read, though the body goes on.
+    Whole,
 }
 
 /// What the upstream said, in gRPC terms.

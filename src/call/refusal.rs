@@ -147,6 +147,8 @@ pub enum Reason {
     UpstreamNotGrpc,
     /// The upstream ended without a status.
     UpstreamNoStatus,
+    /// The upstream's reply can't be told in the client's dialect.
+    UpstreamReplyInvalid,
     /// The deadline, the client's or the gateway's, is over.
     DeadlineExceeded,
     /// The client went away.
@@ -161,7 +163,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::CredentialMissing,
         Self::CredentialInvalid,
         Self::AccessDenied,
@@ -183,6 +185,7 @@ impl Reason {
         Self::UpstreamReset,
         Self::UpstreamNotGrpc,
         Self::UpstreamNoStatus,
+        Self::UpstreamReplyInvalid,
         Self::DeadlineExceeded,
         Self::ClientCancelled,
         Self::DependencyUnavailable,
@@ -214,6 +217,7 @@ impl Reason {
             Self::UpstreamReset => "UPSTREAM_RESET",
             Self::UpstreamNotGrpc => "UPSTREAM_NOT_GRPC",
             Self::UpstreamNoStatus => "UPSTREAM_NO_STATUS",
+            Self::UpstreamReplyInvalid => "UPSTREAM_REPLY_INVALID",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::ClientCancelled => "CLIENT_CANCELLED",
             Self::DependencyUnavailable => "DEPENDENCY_UNAVAILABLE",
@@ -246,7 +250,9 @@ impl Reason {
             Self::NoHealthyUpstream | Self::BreakerOpen | Self::UpstreamUnreachable => {
                 (Code::Unavailable, Side::Upstream, Retry::IfUnsent)
             }
-            Self::UpstreamReset | Self::UpstreamNoStatus => (Code::Internal, Side::Upstream, Retry::Never),
+            Self::UpstreamReset | Self::UpstreamNoStatus | Self::UpstreamReplyInvalid => {
+                (Code::Internal, Side::Upstream, Retry::Never)
+            }
             Self::UpstreamNotGrpc => (Code::Unknown, Side::Upstream, Retry::Never),
             Self::DeadlineExceeded => (Code::DeadlineExceeded, Side::Upstream, Retry::Never),
             Self::ClientCancelled => (Code::Cancelled, Side::Client, Retry::Never),
@@ -266,7 +272,8 @@ impl Reason {
             Self::UpstreamUnreachable
             | Self::UpstreamReset
             | Self::UpstreamNotGrpc
-            | Self::UpstreamNoStatus => StatusCode::BAD_GATEWAY,
+            | Self::UpstreamNoStatus
+            | Self::UpstreamReplyInvalid => StatusCode::BAD_GATEWAY,
             Self::HttpVersionUnsupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             _ => code.http_status(),
         }
@@ -327,6 +334,7 @@ mod tests {
             (Reason::NoHealthyUpstream, 503),
             (Reason::UpstreamUnreachable, 502),
             (Reason::UpstreamNotGrpc, 502),
+            (Reason::UpstreamReplyInvalid, 502),
             (Reason::DeadlineExceeded, 504),
             (Reason::ClientCancelled, 499),
             (Reason::Internal, 500),

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::cli::fail;
-use crate::cli::serve::until_signalled;
+use crate::cli::serve::Signals;
 use crate::config;
 use crate::demo;
 use crate::demo::hints::hints;
@@ -19,11 +19,15 @@ use crate::server::Server;
 use crate::server::Setup;
 
 pub(super) fn run(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
+    let signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&error),
+    };
     match start(listen, admin) {
         Ok((server, backend)) => {
             let gateway = server.address(LISTENER).unwrap_or(listen);
             println!("{}", hints(gateway, server.admin().unwrap_or(admin)));
-            let code = until_signalled(server);
+            let code = signals.until_ended(server);
             backend.stop();
             code
         }

@@ -117,7 +117,7 @@ fn module(raw: &Raw) -> Module {
         None => ModuleSource::Upload,
     };
     let source_at = found.map_or(raw, |(_, value)| value).at();
-    let rules = raw.get("rules").and_then(Raw::path);
+    let rules = raw.get("rules").and_then(|rules| Some(Located { value: rules.path()?, at: rules.at() }));
     Module { at: raw.at(), name: text(raw, "name"), source, source_at, rules }
 }
 
@@ -217,6 +217,8 @@ fn rest(raw: &Raw) -> Rest {
         int64_as_number: is("int64", "number"),
         lenient_bool: boolean(raw, "lenient_bool"),
         decode_slashes: is("reserved_expansion", "decode_all"),
+        allow_mid_double_star: boolean(raw, "allow_mid_double_star"),
+        allow_root: boolean(raw, "allow_root"),
         patch_mask: boolean(raw, "patch_mask"),
         first_of_conflicts: is("conflicts", "first"),
         errors: match text(raw, "errors").as_str() {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::call::nearest;
 use crate::config::cross::Names;
 use crate::config::fault::Diag;
-use crate::config::nearest::nearest;
 use crate::config::raw::Entry;
 use crate::config::raw::Part;
 use crate::config::raw::Place;

@@ -87,6 +87,32 @@ impl Diag {
         self.faults.push(Fault { at: at.clone(), problem: problem.into(), help });
     }
 
+    /// Ends the run with the outcome of another one.
+    ///
+    /// # Errors
+    /// The report of both.
+    pub fn join<T>(mut self, other: Result<T, Report>) -> Result<T, Report> {
+        match other {
+            Ok(value) => self.finish().map(|()| value),
+            Err(report) => {
+                self.extend(report);
+                Err(self.into_report())
+            }
+        }
+    }
+
+    /// Adds the faults of another run.
+    fn extend(&mut self, report: Report) {
+        self.dropped += report.dropped;
+        for fault in report.faults {
+            if self.is_full() {
+                self.dropped += 1;
+            } else {
+                self.faults.push(fault);
+            }
+        }
+    }
+
     /// Whether nothing is wrong so far.
     pub fn is_clean(&self) -> bool {
         self.faults.is_empty()
@@ -107,13 +133,14 @@ impl Diag {
     /// # Errors
     /// The report of all faults, in file order, if there is any.
     pub fn finish(self) -> Result<(), Report> {
-        if self.is_clean() {
-            return Ok(());
-        }
+        if self.is_clean() { Ok(()) } else { Err(self.into_report()) }
+    }
+
+    fn into_report(self) -> Report {
         let mut faults = self.faults;
         faults
             .sort_by(|a, b| (&a.at.file, a.at.line, a.at.column).cmp(&(&b.at.file, b.at.line, b.at.column)));
-        Err(Report { faults, dropped: self.dropped })
+        Report { faults, dropped: self.dropped }
     }
 }
 
@@ -197,6 +224,18 @@ mod tests {
         let report = diag.finish().unwrap_err();
         assert_eq!(report.faults().len(), FAULTS_MAX);
         assert!(report.to_string().ends_with("507 faults, the first 500 are shown"));
+    }
+
+    #[test]
+    fn runs_are_reported_together() {
+        let mut diag = Diag::new();
+        diag.fault(&at(9), "second", "");
+        let mut other = Diag::new();
+        (0..FAULTS_MAX + 2).for_each(|_| other.fault(&at(2), "first", ""));
+        diag.extend(other.finish().unwrap_err());
+        let report = diag.finish().unwrap_err();
+        assert_eq!((report.faults().len(), &*report.faults()[0].problem), (FAULTS_MAX, "first"));
+        assert!(report.to_string().ends_with("503 faults, the first 500 are shown"));
     }
 
     #[test]

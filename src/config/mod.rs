@@ -8,7 +8,6 @@ mod check;
 mod cross;
 pub mod fault;
 pub mod host;
-pub mod nearest;
 pub mod raw;
 mod reference;
 mod scalar;
@@ -97,7 +96,8 @@ pub fn sources(config: &Config) -> Vec<PathBuf> {
         types::ModuleSource::Protos(path) | types::ModuleSource::DescriptorSet(path) => Some(path.clone()),
         types::ModuleSource::Upload | types::ModuleSource::Reflection { .. } => None,
     });
-    let rules = config.modules.iter().filter_map(|module| module.rules.clone());
+    let rules =
+        config.modules.iter().filter_map(|module| module.rules.as_ref().map(|rules| rules.value.clone()));
     let mut all: Vec<PathBuf> =
         std::iter::once(config.file.clone()).chain(modules).chain(rules).chain(config.read.clone()).collect();
     all.sort();

@@ -114,7 +114,7 @@ pub struct Module {
     /// Where the source was written (the module itself for `Upload`).
     pub source_at: At,
     /// A service configuration with `google.api.http` rules.
-    pub rules: Option<PathBuf>,
+    pub rules: Option<Located<PathBuf>>,
 }
 
 /// Where a module's files come from.
@@ -274,10 +274,14 @@ pub struct Rest {
     pub enums_as_numbers: bool,
     /// Writes 64-bit integers as numbers, and refuses those that would lose digits.
     pub int64_as_number: bool,
-    /// Reads `1`, `yes` and the like as booleans.
+    /// Reads `0` and `1` as booleans in paths, queries and forms.
     pub lenient_bool: bool,
     /// Decodes `%2F` in path variables of several segments as well.
     pub decode_slashes: bool,
+    /// Takes templates that go on after `**`.
+    pub allow_mid_double_star: bool,
+    /// Takes `/` alone as a template.
+    pub allow_root: bool,
     /// Makes the field mask of a PATCH from its body.
     pub patch_mask: bool,
     /// Of two rules for one path the first serves.

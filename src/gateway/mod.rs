@@ -2,6 +2,7 @@
 
 mod attempt;
 mod downlink;
+mod early;
 mod exchange;
 mod lane;
 mod source;
@@ -37,6 +38,7 @@ use crate::call::Reason;
 use crate::call::Refusal;
 use crate::call::Reply;
 use crate::call::Service;
+use crate::gateway::early::Early;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::lane::Lane;
 use crate::gateway::lane::Way;
@@ -54,6 +56,7 @@ use crate::snapshot::MethodPlan;
 use crate::wire::frame::Rules;
 
 /// One worker's gateway.
+#[derive(Clone)]
 pub struct Gateway {
     worker: usize,
     current: Arc<Current>,
@@ -117,7 +120,8 @@ impl Gateway {
         }
         let rules = Rules { compressed: opened.compressed, message_bytes_max: bounds.message_bytes_max };
         let lane = Lane::new(Way::Request, rules, plan.needs, MESSAGE_BYTES_DEFAULT);
-        let mut exchange = Box::new(Exchange::new(
+        let body = opened.early.as_mut().and_then(|early| early.body.take()).unwrap_or(body);
+        let exchange = Box::new(Exchange::new(
             connection.clone(),
             Uplink::new(Source::new(body, opened.decoder), lane, plan.method.kind),
             Timers::new(now, bounds),
@@ -125,10 +129,46 @@ impl Gateway {
             tally,
             opened.encoder,
         ));
-        self.run(&plan, &admitted, &mut exchange).await;
+        match opened.early {
+            Some(early) => self.begin_early(early, plan, admitted, exchange),
+            None => self.begin_late(&plan, &admitted, exchange).await,
+        }
+    }
+
+    /// Waits with the response until the dialect lets its head go.
+    async fn begin_late(
+        &self,
+        plan: &MethodPlan,
+        admitted: &Admitted,
+        mut exchange: Box<Exchange>,
+    ) -> Response<Answer> {
+        self.run(plan, admitted, &mut exchange).await;
         let head = std::future::poll_fn(|cx| exchange.poll_head(cx)).await;
         exchange.tally.http_status(head.status());
         head.map(|()| Answer::Running(exchange))
+    }
+
+    /// Begins the response, and leaves the call to its body.
+    fn begin_early(
+        &self,
+        early: bridge::Early,
+        plan: Arc<MethodPlan>,
+        admitted: Admitted,
+        mut exchange: Box<Exchange>,
+    ) -> Response<Answer> {
+        exchange.tally.http_status(early.head.status());
+        let (gateway, observe) = (self.clone(), self.observe.clone());
+        let run = async move {
+            gateway.run(&plan, &admitted, &mut exchange).await;
+            exchange
+        };
+        let beginning = AssertUnwindSafe(run).catch_unwind().map(move |run| {
+            if run.is_err() {
+                observe.metrics.panics.increment();
+            }
+            run.ok()
+        });
+        early.head.map(|()| Answer::Early(Box::new(Early::new(Box::pin(beginning), early.aside))))
     }
 }
 
@@ -226,6 +266,8 @@ pub enum Answer {
     Whole(Bytes),
     /// A call that goes on.
     Running(Box<Exchange>),
+    /// One whose response began before it.
+    Early(Box<Early>),
 }
 
 impl Reply for Answer {
@@ -234,6 +276,7 @@ impl Reply for Answer {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Running(exchange) => exchange.poll_frame(cx),
+            Self::Early(early) => early.poll_frame(cx),
         }
     }
 
@@ -241,6 +284,7 @@ impl Reply for Answer {
         match self {
             Self::Whole(_) => Poll::Pending,
             Self::Running(exchange) => exchange.poll_blocked(cx),
+            Self::Early(early) => early.poll_blocked(cx),
         }
     }
 
@@ -248,6 +292,7 @@ impl Reply for Answer {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Running(exchange) => exchange.is_end(),
+            Self::Early(early) => early.is_end(),
         }
     }
 
@@ -255,6 +300,7 @@ impl Reply for Answer {
         match self {
             Self::Whole(bytes) => Some(bytes.len() as u64),
             Self::Running(exchange) => exchange.size(),
+            Self::Early(early) => early.size(),
         }
     }
 }

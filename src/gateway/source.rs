@@ -6,6 +6,7 @@ use std::task::Poll;
 use bytes::Bytes;
 
 use crate::bridge::Decode;
+use crate::bridge::Standing;
 use crate::call::Body;
 use crate::gateway::lane::LaneFault;
 
@@ -40,16 +41,8 @@ impl Source {
             return self.body.poll_chunk(cx).map(|chunk| chunk.map(|chunk| chunk.map_err(LaneFault::from)));
         };
         while decoding.over == Over::No {
-            let read = match std::task::ready!(self.body.poll_chunk(cx)) {
-                Some(Ok(chunk)) => decoding.decoder.push(chunk, &mut decoding.frames),
-                Some(Err(fault)) => return Poll::Ready(Some(Err(fault.into()))),
-                None => {
-                    decoding.over = Over::Yes;
-                    decoding.decoder.end(&mut decoding.frames)
-                }
-            };
-            if let Err(refusal) = read {
-                return Poll::Ready(Some(Err(LaneFault::Refused(refusal))));
+            if let Err(fault) = std::task::ready!(decoding.poll_read(&mut self.body, cx)) {
+                return Poll::Ready(Some(Err(fault)));
             }
             if !decoding.frames.is_empty() {
                 return Poll::Ready(Some(Ok(std::mem::take(&mut decoding.frames).into())));
@@ -58,11 +51,48 @@ impl Source {
         Poll::Ready(None)
     }
 
+    /// A body that is over.
+    pub(super) fn empty() -> Self {
+        Self { body: Body::Empty, decoding: None }
+    }
+
+    /// Reads on when nothing is taken any more, for as long as the dialect has something to say about it.
+    pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LaneFault>> {
+        let Some(decoding) = self.decoding.as_mut().filter(|decoding| decoding.decoder.lingers()) else {
+            return Poll::Ready(Ok(()));
+        };
+        loop {
+            std::task::ready!(decoding.poll_read(&mut self.body, cx))?;
+            decoding.frames.clear();
+        }
+    }
+
     /// Whether the end is known to be reached.
     pub(super) fn is_end(&self) -> bool {
         match &self.decoding {
             Some(decoding) => decoding.over == Over::Yes && decoding.frames.is_empty(),
             None => self.body.is_end(),
         }
+    }
+}
+
+impl Decoding {
+    /// One step of the decoder.
+    fn poll_read(&mut self, body: &mut Body, cx: &mut Context<'_>) -> Poll<Result<(), LaneFault>> {
+        let chunk = match self.decoder.standing() {
+            Standing::Held => Some(Bytes::new()),
+            _ => std::task::ready!(body.poll_chunk(cx)).transpose()?,
+        };
+        let read = match chunk {
+            Some(chunk) => self.decoder.push(chunk, &mut self.frames),
+            None => {
+                self.over = Over::Yes;
+                self.decoder.end(&mut self.frames)
+            }
+        };
+        if self.decoder.standing() == Standing::Whole {
+            self.over = Over::Yes;
+        }
+        Poll::Ready(read.map_err(LaneFault::Refused))
     }
 }

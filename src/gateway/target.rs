@@ -10,6 +10,9 @@ use http::request::Parts;
 use crate::bridge;
 use crate::bridge::Bridge;
 use crate::bridge::rest::Rest;
+use crate::bridge::rest::websocket;
+use crate::bridge::rest::websocket::WebSocket;
+use crate::call::Code;
 use crate::call::Dialect;
 use crate::call::Reason;
 use crate::call::Refusal;
@@ -17,6 +20,7 @@ use crate::gateway::host;
 use crate::route::rest::Found;
 use crate::snapshot::Document;
 use crate::snapshot::MethodPlan;
+use crate::snapshot::RestRoute;
 use crate::snapshot::Snapshot;
 
 /// What a request asks for.
@@ -31,7 +35,7 @@ pub(super) enum Speaker {
     /// One of the table.
     Known(&'static dyn Bridge),
     /// REST, for one request.
-    Rest(Box<Rest>),
+    Rest(Box<dyn Bridge + Send>),
 }
 
 /// What the look-up alone shows.
@@ -55,6 +59,14 @@ impl Speaker {
 
 /// Finds the method of a request.
 pub(super) fn find(snapshot: &Snapshot, head: &Parts) -> Target {
+    if let Some(asked) = websocket::asked(head) {
+        return socket(snapshot, head, asked);
+    }
+    if head.method == http::Method::CONNECT {
+        let refusal = Refusal::new(Reason::RequestInvalid, NO_TUNNEL).with_code(Code::Unimplemented);
+        let speaker = Speaker::Known(bridge::of(Dialect::Plain));
+        return Target { plan: None, speaker, outcome: Outcome::Refuse(refusal) };
+    }
     let by_path = || snapshot.routes.find(host(head), head.uri.path()).cloned();
     match bridge::dialect(head) {
         Ok(Dialect::Plain) => plain(snapshot, head),
@@ -114,6 +126,48 @@ fn plain(snapshot: &Snapshot, head: &Parts) -> Target {
     Target { plan, speaker: Speaker::Known(bridge::of(Dialect::Plain)), outcome }
 }
 
+/// A handshake of a WebSocket: by the path of a rule, whatever its HTTP method, or by a method's own.
+fn socket(snapshot: &Snapshot, head: &Parts, asked: websocket::Asked) -> Target {
+    let path = head.uri.path();
+    let takes_stream = |plan: &MethodPlan| !plan.method.kind.one_request();
+    let streams = |route: &RestRoute| takes_stream(&route.plan);
+    let mut found = snapshot.rest.find_any_method(host(head), path, streams);
+    if matches!(found, Found::NotFound) {
+        found = snapshot.rest.find_any_method(host(head), path, |_| true);
+    }
+    let (plan, endpoint, captures) = match found {
+        Found::Match { target, captures } => {
+            let captures = captures.into_iter().map(Cow::into_owned).collect();
+            (target.plan.clone(), Some(target.endpoint.clone()), captures)
+        }
+        Found::BadRequest(problem) => return refused(None, Reason::RequestInvalid, problem.to_string()),
+        _ => match snapshot.routes.find(host(head), path) {
+            Some(plan) => (plan.clone(), plan.json.clone(), Vec::new()),
+            None => {
+                let speaker = Speaker::Known(bridge::of(Dialect::Plain));
+                return Target { plan: None, speaker, outcome: Outcome::Serve };
+            }
+        },
+    };
+    let Some(endpoint) = endpoint else {
+        let told = format!("{} is not published for rest clients", plan.method.path);
+        return refused(Some(plan), Reason::MethodUnknown, told);
+    };
+    let outcome = if takes_stream(&plan) {
+        Outcome::Serve
+    } else {
+        let told = format!("{} takes one message and no WebSocket: send an HTTP request", plan.method.path);
+        Outcome::Refuse(Refusal::new(Reason::RequestInvalid, told))
+    };
+    let speaker = Speaker::Rest(Box::new(WebSocket::new(endpoint, captures, asked)));
+    Target { plan: Some(plan), speaker, outcome }
+}
+
+fn refused(plan: Option<Arc<MethodPlan>>, reason: Reason, told: impl Into<Cow<'static, str>>) -> Target {
+    let speaker = Speaker::Known(bridge::of(Dialect::Plain));
+    Target { plan, speaker, outcome: Outcome::Refuse(Refusal::new(reason, told)) }
+}
+
 /// The OpenAPI document that a request asks for.
 fn document(snapshot: &Snapshot, head: &Parts) -> Option<Bytes> {
     let of = |document: &&Document| {
@@ -139,3 +193,5 @@ fn allowed(verbs: &[&str]) -> String {
 fn not_allowed(allow: String) -> Refusal {
     Refusal::new(Reason::MethodNotAllowed, format!("this path takes {allow}")).offering(allow)
 }
+
+const NO_TUNNEL: &str = "CONNECT is for WebSockets alone: send `:protocol: websocket` with it";

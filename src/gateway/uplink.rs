@@ -99,6 +99,11 @@ impl Uplink {
         self.state = State::Done;
     }
 
+    /// What the client may still send, once the call is over.
+    pub(super) fn take_source(&mut self) -> Source {
+        std::mem::replace(&mut self.source, Source::empty())
+    }
+
     /// Whether bytes wait for the upstream to take them.
     pub(super) fn is_blocked(&self) -> bool {
         !self.pending.is_empty()
@@ -135,7 +140,7 @@ impl Uplink {
                     sending.end();
                     self.state = State::Done;
                 }
-                State::Done => return Poll::Ready(Ok(())),
+                State::Done => return self.source.poll_rest(cx).map_err(refuse),
             }
         }
     }

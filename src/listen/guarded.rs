@@ -72,9 +72,15 @@ impl<T> Guarded<T> {
     }
 }
 
-/// What an HTTP/1.1 client is waited for, as its guard sees it.
+/// How far an HTTP/1.1 connection is: what its client is waited for, and whether a response was broken off.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Phase(Arc<AtomicU8>);
+pub(crate) struct Phase(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    wait: AtomicU8,
+    breach: AtomicU8,
+}
 
 /// One thing that a client may be waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,17 +96,46 @@ impl Phase {
         let number = match place {
             Place::Between => 1,
             Place::Head => 2,
-            Place::Body | Place::Detached => 0,
+            Place::Body => 0,
+            Place::Detached => 3,
         };
-        self.0.store(number, Ordering::Relaxed);
+        self.0.wait.store(number, Ordering::Relaxed);
+    }
+
+    /// Whether the last request may switch the connection: what follows it isn't read as HTTP, so
+    /// no request may follow it either.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.0.wait.load(Ordering::Relaxed) == 3
     }
 
     /// `None` while a request is under way.
     pub(crate) fn wait(&self) -> Option<Wait> {
-        match self.0.load(Ordering::Relaxed) {
+        match self.0.wait.load(Ordering::Relaxed) {
             1 => Some(Wait::Idle),
             2 => Some(Wait::Head),
             _ => None,
+        }
+    }
+
+    /// A response must not look complete: nothing follows what was said of it.
+    pub(crate) fn break_off(&self) {
+        self.0.breach.store(BROKEN, Ordering::Relaxed);
+    }
+
+    /// Whether a response was broken off.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.0.breach.load(Ordering::Relaxed) != UNBROKEN
+    }
+
+    /// Whether all that was said of the broken response has left.
+    pub(crate) fn is_told(&self) -> bool {
+        self.0.breach.load(Ordering::Relaxed) == TOLD
+    }
+
+    /// The codec has written all that it had.
+    fn flushed(&self) {
+        if self.is_broken() {
+            self.0.breach.store(TOLD, Ordering::Relaxed);
         }
     }
 }
@@ -193,13 +228,23 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        std::task::ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        if let Guard::H1(_, _, phase) = &this.guard {
+            phase.flushed();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }
+
+/// The states of a breach.
+const UNBROKEN: u8 = 0;
+const BROKEN: u8 = 1;
+const TOLD: u8 = 2;
 
 #[expect(clippy::disallowed_methods, reason = "a socket is an edge: floods are counted by its clock")]
 fn now() -> Instant {

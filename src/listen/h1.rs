@@ -4,13 +4,18 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::Request;
+use http::Response;
 use http::StatusCode;
+use http::header;
 use http_body::Body as _;
 use http_body::Frame;
 use http_body::SizeHint;
@@ -26,6 +31,7 @@ use tokio::time::Sleep;
 use crate::call::Abort;
 use crate::call::Body;
 use crate::call::BodyFault;
+use crate::call::Handover;
 use crate::call::Reply;
 use crate::call::Service;
 use crate::listen::Limits;
@@ -34,6 +40,8 @@ use crate::listen::Stage;
 use crate::listen::guarded::Guarded;
 use crate::listen::guarded::Phase;
 use crate::listen::guarded::Wait;
+use crate::listen::switched;
+use crate::listen::switched::Wire;
 use crate::listen::table::Running;
 
 /// Serves `io` until the client goes, the drain is over, or a fault closes it.
@@ -44,12 +52,19 @@ where
 {
     let connection = place.connection.clone();
     let carried = place.carried.clone();
-    let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let phase = io.phase();
+    let switch = Switch { phase: phase.clone(), wire: Wire::new(), reply: Arc::default() };
+    let offering = switch.clone();
+    let answer = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         carried.mark();
         let (service, connection, running) = (service.clone(), connection.clone(), carried.run());
+        let switch = offering.clone();
         Box::pin(async move {
+            let offer = switch.offer(&mut request);
             let response = service.call(&connection, request.map(body), now()).await;
-            Ok::<_, Infallible>(response.map(|reply| H1Body { reply, _running: running }))
+            let phase = switch.phase.clone();
+            let response = response.map(|reply| H1Body { reply: Some((reply, running)), phase });
+            Ok::<_, Infallible>(switch.answer(offer, response))
         })
     });
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -57,7 +72,8 @@ where
         .max_headers(limits.header_count.get())
         .max_buf_size((limits.header_bytes as usize).max(BUFFER_BYTES_MIN))
         .half_close(false);
-    let mut patience = Patience::new(io.phase(), limits);
+    let mut patience = Patience::new(phase.clone(), limits);
+    let mut leaving: Option<Pin<Box<Sleep>>> = None;
     let mut serving = http.serve_connection(TokioIo::new(io), answer);
     let ended = std::future::poll_fn(|cx| {
         match place.poll_stage(cx) {
@@ -67,13 +83,34 @@ where
             Some(Stage::Closed) => return Poll::Ready(None),
         }
         match serving.poll_without_shutdown(cx) {
-            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Ready(Ok(())) => Poll::Ready(None),
+            Poll::Ready(Err(_)) => {
+                // A switch that the client never heard of.
+                switch.take();
+                Poll::Ready(None)
+            }
+            Poll::Pending if phase.is_told() => Poll::Ready(None),
+            Poll::Pending if phase.is_broken() => {
+                let time = leaving.get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_TIMEOUT)));
+                time.as_mut().poll(cx).map(|()| None)
+            }
             Poll::Pending if place.carried.running() > 0 => Poll::Pending,
             Poll::Pending => patience.poll(cx, place.carried.calls()).map(Some),
         }
     })
     .await;
-    let mut io = serving.into_parts().io.into_inner();
+    let parts = serving.into_parts();
+    let io = parts.io.into_inner();
+    if let Some((reply, _running)) = switch.take()
+        && ended.is_none()
+    {
+        return switched::drive(switch.wire, io, parts.read_buf, reply, place).await;
+    }
+    part(io, ended, &place).await;
+}
+
+/// Ends a connection; a client that did wrong is told so first.
+async fn part<T: AsyncRead + AsyncWrite + Unpin>(mut io: Guarded<T>, ended: Option<RanOut>, place: &Place) {
     let refusal = match (io.fault(), ended) {
         (Some(fault), _) => Some((fault.status, fault.problem)),
         (None, Some(RanOut::Head)) => Some((408, "the request head took too long")),
@@ -162,10 +199,60 @@ fn body(incoming: Incoming) -> Body {
     Body::Other(Box::pin(incoming.map_err(|error| BodyFault::Connection(error.to_string()))))
 }
 
-/// A reply under hyper, which polls it only while the client takes bytes.
+/// What there is for a request that may switch the connection to another protocol.
+struct Switch<R, T> {
+    phase: Phase,
+    wire: Wire<Guarded<T>>,
+    /// The reply that goes on after 101.
+    reply: Arc<Mutex<Option<(R, Running)>>>,
+}
+
+impl<R, T> Clone for Switch<R, T> {
+    fn clone(&self) -> Self {
+        Self { phase: self.phase.clone(), wire: self.wire.clone(), reply: self.reply.clone() }
+    }
+}
+
+/// Whether a request may switch the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    No,
+    Made,
+}
+
+impl<R: Reply, T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Switch<R, T> {
+    /// Offers the connection to a request that the guard let have it.
+    fn offer(&self, request: &mut Request<Incoming>) -> Offer {
+        if !self.phase.is_detached() {
+            return Offer::No;
+        }
+        request.extensions_mut().insert(Handover::new(self.wire.body()));
+        Offer::Made
+    }
+
+    /// Keeps the reply that goes on after a switch. Without one the connection ends here: what
+    /// follows the request may be anything, and nobody guards it.
+    fn answer(&self, offer: Offer, response: Response<H1Body<R>>) -> Response<H1Body<R>> {
+        let (mut head, mut body) = response.into_parts();
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            *self.reply.lock().unwrap_or_else(PoisonError::into_inner) = body.reply.take();
+            return Response::from_parts(head, body);
+        }
+        if offer == Offer::Made {
+            head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Response::from_parts(head, body)
+    }
+
+    fn take(&self) -> Option<(R, Running)> {
+        self.reply.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A reply under hyper, which polls it only while the client takes bytes; `None` says nothing.
 struct H1Body<R> {
-    reply: R,
-    _running: Running,
+    reply: Option<(R, Running)>,
+    phase: Phase,
 }
 
 impl<R: Reply> http_body::Body for H1Body<R> {
@@ -176,15 +263,28 @@ impl<R: Reply> http_body::Body for H1Body<R> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
-        self.reply.poll_frame(cx)
+        if self.phase.is_broken() {
+            return Poll::Pending;
+        }
+        let Some((reply, _)) = &mut self.reply else { return Poll::Ready(None) };
+        match reply.poll_frame(cx) {
+            // hyper would drop what it hasn't written yet. It is told nothing more, and the connection is
+            // closed once all of it is out.
+            Poll::Ready(Some(Err(_))) => {
+                self.phase.break_off();
+                Poll::Pending
+            }
+            polled => polled,
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.reply.is_end()
+        !self.phase.is_broken() && self.reply.as_ref().is_none_or(|(reply, _)| reply.is_end())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.reply.size().map_or_else(SizeHint::default, SizeHint::with_exact)
+        let size = self.reply.as_ref().map_or(Some(0), |(reply, _)| reply.size());
+        size.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -195,5 +295,5 @@ fn now() -> std::time::Instant {
 
 /// The least that hyper works with.
 const BUFFER_BYTES_MIN: usize = 8 << 10;
-/// How long a client may take to read its refusal.
+/// How long a client may take to read its refusal, or the last of a response that was broken off.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -22,6 +22,7 @@ use http::Response;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 
+use crate::call::Abort;
 use crate::call::Body;
 use crate::call::Connection;
 use crate::call::Reply;
@@ -58,9 +59,9 @@ where
     );
     let Ok(Ok(h2)) = shaken.await else { return };
     let watchdog = Watchdog::new(limits.idle_timeout);
-    let calls = FuturesUnordered::new();
-    let mut driver =
-        Driver { h2, flusher, calls, service, place, watchdog, pace: Pace::new(), flood: Flood::None };
+    let (calls, broken) = (FuturesUnordered::new(), Vec::new());
+    let (pace, flood) = (Pace::new(), Flood::None);
+    let mut driver = Driver { h2, flusher, calls, broken, service, place, watchdog, pace, flood };
     std::future::poll_fn(|cx| driver.poll(cx)).await;
 }
 
@@ -74,16 +75,24 @@ fn builder(limits: &Limits) -> h2::server::Builder {
         .max_frame_size(FRAME_BYTES_MAX)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
-        .max_local_error_reset_streams(Some(OWN_RESETS_MAX));
+        .max_local_error_reset_streams(Some(OWN_RESETS_MAX))
+        .enable_connect_protocol();
     builder
 }
 
-type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Running = Pin<Box<dyn Future<Output = Option<Broken>> + Send>>;
+
+/// A stream whose response was broken off, and is yet to be reset.
+struct Broken {
+    stream: SendStream<Bytes>,
+    reason: Reason,
+}
 
 struct Driver<S, T> {
     h2: h2::server::Connection<Coalesce<Guarded<T>>, Bytes>,
     flusher: Flusher<Guarded<T>>,
     calls: FuturesUnordered<Running>,
+    broken: Vec<Broken>,
     service: Arc<S>,
     place: Place,
     watchdog: Watchdog,
@@ -101,13 +110,19 @@ enum Flood {
 impl<S: Service, T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S, T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut closed = self.obey(cx) || self.accept(cx);
+        self.reset_broken(cx);
         if let Some(why) = self.flusher.with(|io| io.calm()) {
             self.count_flood(why);
             self.h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             closed = self.h2.poll_closed(cx).is_ready();
         }
-        while let Poll::Ready(Some(())) = self.calls.poll_next_unpin(cx) {
+        let waiting = self.broken.len();
+        while let Poll::Ready(Some(ended)) = self.calls.poll_next_unpin(cx) {
             self.pace.turned();
+            self.broken.extend(ended);
+        }
+        if waiting < self.broken.len() {
+            cx.waker().wake_by_ref();
         }
         if closed {
             let _ = self.flusher.poll_flush(cx);
@@ -117,6 +132,17 @@ impl<S: Service, T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S, T
             return Poll::Ready(());
         }
         self.watch(cx)
+    }
+
+    /// Resets streams that were broken off in an earlier turn: a reset drops what the codec still holds of a
+    /// stream, and their last bytes say why they end.
+    fn reset_broken(&mut self, cx: &mut Context<'_>) {
+        if self.broken.is_empty() || self.flusher.poll_flush(cx).is_pending() {
+            return;
+        }
+        for mut broken in self.broken.drain(..) {
+            broken.stream.send_reset(broken.reason);
+        }
     }
 
     /// Writes what was gathered, when it is time to.
@@ -212,7 +238,7 @@ async fn answer<S: Service>(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     now: Instant,
-) {
+) -> Option<Broken> {
     let request = request.map(Body::h2);
     let response = {
         let mut answer = std::pin::pin!(service.call(&connection, request, now));
@@ -220,57 +246,53 @@ async fn answer<S: Service>(
             Poll::Ready(response) => Poll::Ready(Some(response)),
             Poll::Pending => respond.poll_reset(cx).map(|_| None),
         });
-        match answered.await {
-            Some(response) => response,
-            None => return,
-        }
+        answered.await?
     };
     let (head, mut reply) = response.into_parts();
     let end = reply.is_end();
-    let Ok(mut stream) = respond.send_response(Response::from_parts(head, ()), end) else { return };
-    if !end {
-        let mut pending = Bytes::new();
-        std::future::poll_fn(|cx| pump(&mut reply, &mut stream, &mut pending, cx)).await;
+    let mut stream = respond.send_response(Response::from_parts(head, ()), end).ok()?;
+    if end {
+        return None;
     }
+    let mut pending = Bytes::new();
+    let aborted = std::future::poll_fn(|cx| pump(&mut reply, &mut stream, &mut pending, cx)).await;
+    aborted.map(|abort| Broken { stream, reason: abort.0 })
 }
 
-/// Moves a reply into its stream as the client takes it.
+/// Moves a reply into its stream as the client takes it. Ready with the abort where one ends it.
 fn pump<R: Reply>(
     reply: &mut R,
     stream: &mut SendStream<Bytes>,
     pending: &mut Bytes,
     cx: &mut Context<'_>,
-) -> Poll<()> {
+) -> Poll<Option<Abort>> {
     loop {
         if !pending.is_empty() {
             match poll_send(stream, pending, Last::No, cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
                 Poll::Pending => {
                     if reply.poll_blocked(cx).is_pending() {
-                        return stream.poll_reset(cx).map(|_| ());
+                        return stream.poll_reset(cx).map(|_| None);
                     }
                     pending.clear();
                 }
             }
         }
         match reply.poll_frame(cx) {
-            Poll::Pending => return stream.poll_reset(cx).map(|_| ()),
+            Poll::Pending => return stream.poll_reset(cx).map(|_| None),
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => *pending = data,
                 Err(frame) => {
                     // An error means that the client left before the end.
                     let _ = frame.into_trailers().map(|trailers| stream.send_trailers(trailers));
-                    return Poll::Ready(());
+                    return Poll::Ready(None);
                 }
             },
-            Poll::Ready(Some(Err(abort))) => {
-                stream.send_reset(abort.0);
-                return Poll::Ready(());
-            }
+            Poll::Ready(Some(Err(abort))) => return Poll::Ready(Some(abort)),
             Poll::Ready(None) => {
                 let _ = stream.send_data(Bytes::new(), true);
-                return Poll::Ready(());
+                return Poll::Ready(None);
             }
         }
     }

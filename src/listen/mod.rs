@@ -8,6 +8,7 @@ mod guarded;
 mod h1;
 mod h2;
 mod pace;
+mod switched;
 pub mod table;
 mod watchdog;
 pub mod worker;

@@ -16,6 +16,7 @@ use crate::schema::comments;
 use crate::schema::editions;
 use crate::schema::features::Unreadable;
 use crate::schema::options;
+use crate::schema::ranges;
 use crate::schema::scan;
 use crate::schema::scan::Measure;
 use crate::schema::scan::Unfit;
@@ -72,8 +73,7 @@ impl Draft {
     pub(super) fn from_text(name: &str, text: Vec<u8>, limits: &Limits) -> Result<Self, Vec<Fault>> {
         check_name(name).map_err(|fault| vec![fault])?;
         let text = decode_text(name, text, limits).map_err(|fault| vec![fault])?;
-        let parsed = protox::file::File::from_source(name, &text)
-            .map_err(|error| syntax_faults(name, &text, &error, limits.faults_max))?;
+        let (parsed, text) = parse(name, text, limits)?;
         let mut proto = parsed.file_descriptor_proto().clone();
         drop(parsed);
         let info = comments::keep_comments(proto.source_code_info.take().unwrap_or_default());
@@ -180,6 +180,21 @@ impl Draft {
     /// A fault at a descriptor path.
     pub(super) fn fault(&self, path: &[i32], problem: impl Into<String>, help: impl Into<String>) -> Fault {
         Fault::new(&*self.name, problem, help).at(self.line(path))
+    }
+}
+
+/// Parses the text, or else the text with its extension ranges spelled out, and gives what was parsed.
+fn parse(name: &str, text: String, limits: &Limits) -> Result<(protox::file::File, String), Vec<Fault>> {
+    let error = match protox::file::File::from_source(name, &text) {
+        Ok(parsed) => return Ok((parsed, text)),
+        Err(error) => error,
+    };
+    let Some(text) = ranges::spelled_out(&text) else {
+        return Err(syntax_faults(name, &text, &error, limits.faults_max));
+    };
+    match protox::file::File::from_source(name, &text) {
+        Ok(parsed) => Ok((parsed, text)),
+        Err(error) => Err(syntax_faults(name, &text, &error, limits.faults_max)),
     }
 }
 

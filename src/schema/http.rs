@@ -4,7 +4,6 @@ pub mod percent;
 pub mod service_config;
 pub mod template;
 
-mod nearest;
 mod spec;
 mod yaml;
 
@@ -115,14 +114,28 @@ pub fn rules(
     grammar: Grammar,
     config: Option<&ServiceConfig>,
 ) -> Result<Vec<Rule>, Vec<Fault>> {
+    match rules_and_faults(rpc, grammar, config) {
+        (rules, faults) if faults.is_empty() => Ok(rules),
+        (_, faults) => Err(faults),
+    }
+}
+
+/// As [`rules`]: those that can be read, beside the faults of the others.
+pub fn rules_and_faults(
+    rpc: &MethodDescriptor,
+    grammar: Grammar,
+    config: Option<&ServiceConfig>,
+) -> (Vec<Rule>, Vec<Fault>) {
     if let Some((spec, source)) = config.and_then(|config| config.rule(rpc.full_name())) {
         return spec.rules(&source, grammar);
     }
     let source = Source { file: rpc.parent_file().name().into(), line: None, method: rpc.full_name().into() };
     match Spec::of_options(rpc) {
-        Ok(None) => Ok(Vec::new()),
+        Ok(None) => (Vec::new(), Vec::new()),
         Ok(Some(spec)) => spec.rules(&source, grammar),
-        Err(problem) => Err(vec![source.fault(problem, "write it as google/api/http.proto declares it")]),
+        Err(problem) => {
+            (Vec::new(), vec![source.fault(problem, "write it as google/api/http.proto declares it")])
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod imports;
 mod link;
 mod model;
 mod options;
+mod ranges;
 mod scan;
 pub mod source;
 mod symbols;

@@ -110,7 +110,7 @@ impl Control {
         let read = modules::read(&config, &state.read, &mut diag);
         let rules = modules::rules(&config, &mut diag);
         let prepared = self.listeners.prepare(&config, &mut diag);
-        let built = diag.finish().and_then(|()| self.build(&state, &config, &read, &rules));
+        let built = diag.join(self.build(&state, &config, &read, &rules));
         let snapshot = built.inspect_err(|_| self.observe.metrics.snapshot_failures.increment())?;
         state.read = read;
         state.rules = rules;

@@ -281,9 +281,8 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
     let mut diag = crate::config::Diag::new();
     let read = modules::read(config, &std::collections::HashMap::new(), &mut diag);
     let rules = modules::rules(config, &mut diag);
-    diag.finish()?;
     let modules: Modules = read.into_iter().map(|(name, loaded)| (name, loaded.schema)).collect();
-    crate::snapshot::compile(&crate::snapshot::Inputs {
+    let compiled = crate::snapshot::compile(&crate::snapshot::Inputs {
         config: Arc::new(config.clone()),
         modules: &modules,
         rules: &rules,
@@ -294,5 +293,6 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
         specs: &crate::upstream::Specs::new(1, metrics.clone()),
         metrics: &metrics,
         generation: 1,
-    })
+    });
+    diag.join(compiled)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::config::Diag;
+use crate::config::fault::At;
 use crate::config::types::Module;
 use crate::config::types::ModuleSource;
 use crate::registry::Source;
@@ -41,7 +42,7 @@ pub(super) fn read(
                 let loaded = same.cloned().unwrap_or(Loaded { schema });
                 all.insert(module.name.clone(), loaded);
             }
-            Err(faults) => faults.iter().for_each(|fault| report(module, fault, diag)),
+            Err(faults) => faults.iter().for_each(|fault| report(module, &module.source_at, fault, diag)),
         }
     }
     all
@@ -51,21 +52,21 @@ pub(super) fn read(
 pub(super) fn rules(config: &Config, diag: &mut Diag) -> HashMap<String, Arc<ServiceConfig>> {
     let mut all = HashMap::new();
     for module in &config.modules {
-        let Some(path) = &module.rules else { continue };
-        let name = path.display().to_string();
-        let text = match read_text(path) {
+        let Some(rules) = &module.rules else { continue };
+        let name = rules.value.display().to_string();
+        let text = match read_text(&rules.value) {
             Ok(text) => text,
             Err(why) => {
                 let help = "write the path of a service configuration in YAML";
-                diag.fault(&module.at, format!("module \"{}\": {name}: {why}", module.name), help);
+                diag.fault(&rules.at, format!("module \"{}\": {name}: {why}", module.name), help);
                 continue;
             }
         };
         match ServiceConfig::parse(&text, &name) {
-            Ok(rules) => {
-                all.insert(module.name.clone(), Arc::new(rules));
+            Ok(parsed) => {
+                all.insert(module.name.clone(), Arc::new(parsed));
             }
-            Err(faults) => faults.iter().for_each(|fault| report(module, fault, diag)),
+            Err(faults) => faults.iter().for_each(|fault| report(module, &rules.at, fault, diag)),
         }
     }
     all
@@ -81,11 +82,11 @@ fn read_text(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// A fault of a `.proto` file, at the place that names its module.
-fn report(module: &Module, fault: &Fault, diag: &mut Diag) {
+/// A fault of a file, at the place that names it.
+fn report(module: &Module, at: &At, fault: &Fault, diag: &mut Diag) {
     let line = fault.line.map(|line| format!(":{line}")).unwrap_or_default();
     diag.fault(
-        &module.source_at,
+        at,
         format!("module \"{}\": {}{line}: {}", module.name, fault.file, fault.problem),
         fault.help.as_str(),
     );

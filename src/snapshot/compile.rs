@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::bridge::rest::Endpoint;
 use crate::call::Dialect;
+use crate::call::nearest;
 use crate::config::fault::At;
 use crate::config::fault::Diag;
 use crate::config::fault::Report;
-use crate::config::nearest::nearest;
 use crate::config::types;
 use crate::config::types::Config;
 use crate::config::types::Located;
@@ -72,20 +72,22 @@ pub struct OwnService {
 /// Compiles a snapshot.
 ///
 /// # Errors
-/// Every fault that only the descriptors show: unknown services and methods, and methods
-/// that two APIs publish on the same host.
+/// Every fault that only the descriptors show: unknown services and methods, HTTP rules that can't
+/// be served, and methods and paths that are published twice on the same host.
 pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Report> {
-    let mut build = Build { inputs, diag: Diag::new(), snapshot: Snapshot::empty() };
+    let mut build = Build { inputs, diag: Diag::new(), snapshot: Snapshot::empty(), conflicts: 0 };
     build.snapshot.generation = inputs.generation;
     build.snapshot.config = Some(inputs.config.clone());
     build.snapshot.modules =
         inputs.modules.iter().map(|(name, schema)| (name.clone(), schema.clone())).collect();
+    build.check_selectors();
     for api in &inputs.config.apis {
         build.api(api);
     }
     for own in inputs.own {
         build.own(own);
     }
+    build.end_of_conflicts();
     build.diag.finish()?;
     Ok(build.snapshot)
 }
@@ -94,12 +96,19 @@ pub(super) struct Build<'a> {
     pub(super) inputs: &'a Inputs<'a>,
     pub(super) diag: Diag,
     pub(super) snapshot: Snapshot,
+    /// Rules that another one goes before, by `rest.conflicts: first`.
+    pub(super) conflicts: usize,
 }
 
 impl Build<'_> {
     fn api(&mut self, api: &types::Api) {
         let config = self.inputs.config.clone();
         let Some(schema) = self.inputs.modules.get(&api.module) else { return self.no_descriptors(api) };
+        let module = config.modules.iter().find(|module| module.name == api.module);
+        if module.is_some_and(|module| module.rules.is_some()) && !self.inputs.rules.contains_key(&api.module)
+        {
+            return; // They are at fault; without them the methods would collide where they don't.
+        }
         let Some(upstream) = config.upstreams.iter().find(|upstream| upstream.name == api.upstream) else {
             return;
         };

@@ -1,6 +1,7 @@
 //! All configuration and descriptors, compiled: immutable, and swapped whole.
 
 mod compile;
+mod conflict;
 mod rest;
 
 use std::collections::BTreeMap;
@@ -130,6 +131,8 @@ pub struct RestRoute {
     pub endpoint: Arc<Endpoint>,
     /// Where the rule stands, for messages.
     pub at: Box<str>,
+    /// Its template as it was written, for messages.
+    pub template: Box<str>,
 }
 
 /// Descriptors of modules by name.

@@ -20,6 +20,7 @@ use crate::snapshot::Document;
 use crate::snapshot::MethodPlan;
 use crate::snapshot::RestRoute;
 use crate::snapshot::compile::Build;
+use crate::snapshot::conflict::Conflicts;
 use crate::transcode::BindOptions;
 use crate::transcode::Int64;
 use crate::transcode::Plans;
@@ -33,6 +34,7 @@ pub(super) struct Rest {
     plans: Arc<Plans>,
     options: Arc<Options>,
     config: Option<Arc<ServiceConfig>>,
+    grammar: http::Grammar,
     mount: Mount,
 }
 
@@ -74,10 +76,14 @@ impl Build<'_> {
             );
             http::Prefix::default()
         });
-        Rest { plans, options, config, mount: Mount { prefix, expansion } }
+        let grammar = http::Grammar {
+            allow_mid_double_star: api.rest.allow_mid_double_star,
+            allow_root: api.rest.allow_root,
+        };
+        Rest { plans, options, config, grammar, mount: Mount { prefix, expansion } }
     }
 
-    /// Publishes the rules of one method on every host of its API.
+    /// Publishes the rules of one method on every host of its API, and returns those that are served on any.
     pub(super) fn publish_rules(
         &mut self,
         api: &types::Api,
@@ -85,25 +91,26 @@ impl Build<'_> {
         rpc: &Rpc,
         plan: &Arc<MethodPlan>,
     ) -> Vec<http::Rule> {
-        let rules = match http::rules(&rpc.descriptor, http::Grammar::default(), rest.config.as_deref()) {
-            Ok(rules) => rules,
-            Err(faults) => {
-                for fault in faults {
-                    self.diag.fault(&api.module_at, format!("{}: {}", fault.file, fault.problem), fault.help);
-                }
-                return Vec::new();
-            }
-        };
-        let Some(method) = rest.method(rpc) else { return rules };
-        for rule in &rules {
-            match Endpoint::new(method.clone(), rule) {
-                Ok(endpoint) => self.publish_rule(api, &rest.mount, rule, plan, Arc::new(endpoint)),
-                Err(problem) => {
-                    let problem = format!("{}: {} {}: {problem}", rule.at, rule.verb, rule.template);
-                    self.diag.fault(&api.module_at, problem, "name fields as the messages declare them");
-                }
-            }
+        let (mut rules, faults) =
+            http::rules_and_faults(&rpc.descriptor, rest.grammar, rest.config.as_deref());
+        for fault in faults {
+            let line = fault.line.map(|line| format!(":{line}")).unwrap_or_default();
+            let problem = format!("{}{line}: {}", fault.file, fault.problem);
+            self.diag.fault(&api.module_at, problem, fault.help);
         }
+        let Some(method) = rest.method(rpc) else { return rules };
+        rules.retain(|rule| match Endpoint::new(method.clone(), rule) {
+            Ok(endpoint) => self.publish_rule(api, &rest.mount, rule, plan, &Arc::new(endpoint)),
+            Err(problem) => {
+                let problem = format!("{}: {} {}: {problem}", rule.at, rule.verb, rule.template);
+                self.diag.fault(
+                    &api.module_at,
+                    problem,
+                    "write fields as the .proto file of the message names them",
+                );
+                false
+            }
+        });
         rules
     }
 
@@ -134,29 +141,31 @@ impl Build<'_> {
         self.snapshot.documents.push(Document { path: path.value.as_str().into(), hosts, text });
     }
 
+    /// Whether any host serves it.
     fn publish_rule(
         &mut self,
         api: &types::Api,
         mount: &Mount,
         rule: &http::Rule,
         plan: &Arc<MethodPlan>,
-        endpoint: Arc<Endpoint>,
-    ) {
+        endpoint: &Arc<Endpoint>,
+    ) -> bool {
+        let mut conflicts = Conflicts::default();
         for host in &api.hosts {
             let rank = Rank { owner: Owner::Team, host: host.value.clone() };
-            let route = RestRoute { plan: plan.clone(), endpoint: endpoint.clone(), at: rule.at.clone() };
-            let Err(there) = self.snapshot.rest.publish(rank, mount, rule, route) else { continue };
-            let problem = format!(
-                "{} {}{} on host \"{}\" is claimed by {} and by {}",
-                rule.verb, api.rest.prefix, rule.template, host.value, there.at, rule.at
-            );
-            if api.rest.first_of_conflicts {
-                tracing::warn!("{problem}: the first serves");
-                continue;
+            let route = RestRoute {
+                plan: plan.clone(),
+                endpoint: endpoint.clone(),
+                at: rule.at.clone(),
+                template: rule.template.text.clone(),
+            };
+            if let Err(there) = self.snapshot.rest.publish(rank, mount, rule, route) {
+                conflicts.add(there, &host.value);
             }
-            let help = "change one of them, give the APIs other `hosts` or `rest.prefix`, or set `rest.conflicts: first`";
-            self.diag.fault(&api.module_at, problem, help);
         }
+        let served = conflicts.hosts() < api.hosts.len();
+        self.report(api, rule, plan, conflicts);
+        served
     }
 }
 

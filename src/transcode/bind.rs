@@ -124,7 +124,10 @@ impl Binding {
         let body = match body {
             Body::None => BoundBody::None,
             Body::All => BoundBody::All,
-            Body::Field(name) => BoundBody::Field(field_index(plans, input, name)?),
+            Body::Field(name) => {
+                let found = field_index(plans, input, name);
+                BoundBody::Field(found.map_err(|why| format!("body: {why}"))?)
+            }
         };
         let scope = Scope {
             plans,

@@ -6,6 +6,7 @@
 
 mod bind;
 mod bound;
+mod names;
 mod plan;
 mod plan_compile;
 mod read;
@@ -37,6 +38,7 @@ pub use write::Int64;
 pub use write::UnknownAny;
 pub use write::WriteError;
 pub use write::WriteOptions;
+pub use write::check_fields;
 pub use write::field_bytes;
 pub use write::write;
 pub use write::write_any;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::BuildHasherDefault;
 use std::sync::OnceLock;
 
 use prost_reflect::DescriptorPool;
@@ -9,6 +10,7 @@ use prost_reflect::EnumDescriptor;
 use prost_reflect::MessageDescriptor;
 
 use crate::schema::Traits;
+use crate::transcode::names::NameHasher;
 use crate::transcode::plan_compile::compile_enum;
 use crate::transcode::plan_compile::compile_message;
 
@@ -84,10 +86,14 @@ pub struct Message {
     pub fields: Box<[Field]>,
     /// How many oneofs it has, not counting those that `optional` makes.
     pub oneofs: usize,
+    /// Whether any of its fields has messages within it.
+    pub(super) recurses: bool,
     /// Index into `fields` by number, for small numbers; 0 is none, others are one more.
     dense: Box<[u16]>,
+    /// Index into `fields` of the one that comes next by JSON name: after each field, and first of all the first.
+    sorted: Box<[usize]>,
     /// Index into `fields` by each name.
-    names: HashMap<Box<[u8]>, usize>,
+    names: HashMap<Box<[u8]>, usize, BuildHasherDefault<NameHasher>>,
 }
 
 impl Message {
@@ -95,7 +101,7 @@ impl Message {
         fields.sort_by_key(|field| field.number);
         let last = fields.iter().map(|field| field.number).take_while(|number| *number <= DENSE_MAX).last();
         let mut dense = vec![0; last.map_or(0, |last| last as usize + 1)];
-        let mut names = HashMap::with_capacity(fields.len() * 2);
+        let mut names = HashMap::with_capacity_and_hasher(fields.len() * 2, BuildHasherDefault::default());
         for (at, field) in fields.iter().enumerate() {
             if let (Some(slot), Ok(next)) = (dense.get_mut(field.number as usize), u16::try_from(at + 1)) {
                 *slot = next;
@@ -106,7 +112,25 @@ impl Message {
         for (at, field) in fields.iter().enumerate() {
             names.entry(field.name.as_bytes().into()).or_insert(at);
         }
-        Self { name, form, fields: fields.into(), oneofs, dense: dense.into(), names }
+        let mut order: Vec<usize> = (0..fields.len()).collect();
+        order.sort_by_key(|at| &fields[*at].json_name);
+        let mut sorted = vec![fields.len(); fields.len() + 1];
+        let mut last = 0;
+        for at in order {
+            sorted[last] = at;
+            last = at + 1;
+        }
+        let recurses = fields.iter().any(Field::recurses);
+        Self {
+            name,
+            form,
+            fields: fields.into(),
+            oneofs,
+            recurses,
+            dense: dense.into(),
+            sorted: sorted.into(),
+            names,
+        }
     }
 
     /// The index and the field of a number.
@@ -118,6 +142,17 @@ impl Message {
             None => self.fields.binary_search_by_key(&number, |field| field.number).ok()?,
         };
         Some((at, &self.fields[at]))
+    }
+
+    /// The index and the field of a JSON name that is likely after the field before index `next`: many texts have
+    /// members in the order of the fields, others by the alphabet.
+    #[inline]
+    pub(super) fn guess(&self, name: &str, next: usize) -> Option<(usize, &Field)> {
+        let guesses = [Some(next), self.sorted.get(next).copied()];
+        guesses.into_iter().flatten().find_map(|at| {
+            let field = self.fields.get(at)?;
+            (*field.json_name == *name).then_some((at, field))
+        })
     }
 
     /// The index and the field of a JSON name, a proto name, or `[pkg.extension]`.
@@ -173,10 +208,10 @@ pub struct Field {
     pub name: Box<str>,
     /// Its JSON name; `[pkg.extension]` for an extension.
     pub json_name: Box<str>,
-    /// `"jsonName":`, escaped.
-    pub json_key: Box<[u8]>,
-    /// `"proto_name":`, escaped.
-    pub name_key: Box<[u8]>,
+    /// `,"jsonName":`, escaped.
+    pub json_key: Key,
+    /// `,"proto_name":`, escaped.
+    pub name_key: Key,
     /// What it holds; of a map the entry message.
     pub kind: Kind,
     /// How often.
@@ -185,6 +220,8 @@ pub struct Field {
     pub presence: Presence,
     /// Index of its oneof among those of the message.
     pub oneof: Option<usize>,
+    /// The default that it declares, if any: on the wire, without a tag and a length.
+    pub default: Option<Box<[u8]>>,
 }
 
 impl Field {
@@ -204,6 +241,43 @@ impl Field {
             Kind::Message(id) | Kind::Group(id) => Some(id),
             _ => None,
         }
+    }
+}
+
+/// The name of a member as JSON text, between a comma and a colon.
+#[derive(Debug)]
+pub struct Key {
+    text: Box<[u8]>,
+    /// The begin of the text, or all of it.
+    short: [u8; KEY_BYTES],
+}
+
+impl Key {
+    /// The key of a name.
+    pub fn new(name: &str) -> Self {
+        let text = format!(",{}:", serde_json::Value::from(name)).into_bytes();
+        let mut short = [0; KEY_BYTES];
+        let len = text.len().min(KEY_BYTES);
+        short[..len].copy_from_slice(&text[..len]);
+        Self { text: text.into(), short }
+    }
+
+    /// All of it.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Appends it.
+    #[inline]
+    pub fn write(&self, out: &mut Vec<u8>) {
+        if self.text.len() > KEY_BYTES {
+            out.extend_from_slice(&self.text);
+            return;
+        }
+        // As many bytes each time, so that nothing has to look at how many they are.
+        let end = out.len() + self.text.len();
+        out.extend_from_slice(&self.short);
+        out.truncate(end);
     }
 }
 
@@ -320,7 +394,7 @@ pub struct Enum {
     pub null_value: bool,
     /// The number that is declared first, the default.
     pub first: i32,
-    numbers: HashMap<Box<[u8]>, i32>,
+    numbers: HashMap<Box<[u8]>, i32, BuildHasherDefault<NameHasher>>,
     /// By ascending number, the first declared of each.
     names: Box<[Named]>,
 }
@@ -383,5 +457,7 @@ impl Enum {
     }
 }
 
+/// Keys up to this length are written with one length.
+const KEY_BYTES: usize = 24;
 /// The largest field number that is looked up in a table.
 const DENSE_MAX: u32 = 1023;

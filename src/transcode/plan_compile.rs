@@ -7,17 +7,21 @@ use prost_reflect::FieldDescriptor;
 use prost_reflect::Kind as Declared;
 use prost_reflect::MessageDescriptor;
 use prost_reflect::OneofDescriptor;
+use prost_reflect::Value;
 
 use crate::schema::Traits;
 use crate::transcode::plan::Enum;
 use crate::transcode::plan::Field;
 use crate::transcode::plan::Form;
+use crate::transcode::plan::Key;
 use crate::transcode::plan::Kind;
 use crate::transcode::plan::Message;
 use crate::transcode::plan::Plans;
 use crate::transcode::plan::Presence;
 use crate::transcode::plan::Shape;
 use crate::transcode::plan::Tag;
+use crate::transcode::text;
+use crate::transcode::text::number::Whole;
 
 pub(super) fn compile_message(plans: &Plans, message: &MessageDescriptor) -> Message {
     let oneofs: Vec<OneofDescriptor> = message.oneofs().filter(|oneof| !oneof.is_synthetic()).collect();
@@ -50,7 +54,9 @@ fn field(plans: &Plans, declared: &FieldDescriptor, oneofs: &[OneofDescriptor]) 
     let presence = if plans.traits().is_implicit(declared) { Presence::Implicit } else { Presence::Explicit };
     let oneof = declared.containing_oneof().and_then(|oneof| oneofs.iter().position(|known| *known == oneof));
     let names = Names { proto: declared.name().into(), json: declared.json_name().into() };
-    Some(build(declared.number(), names, kind, shape, presence, oneof))
+    let default = declared.field_descriptor_proto().default_value.is_some();
+    let default = default.then(|| default_bytes(kind, &declared.default_value()));
+    Some(Field { oneof, default, ..build(declared.number(), names, kind, shape, presence) })
 }
 
 fn extension(plans: &Plans, declared: &ExtensionDescriptor) -> Option<Field> {
@@ -62,7 +68,37 @@ fn extension(plans: &Plans, declared: &ExtensionDescriptor) -> Option<Field> {
     };
     let name: Box<str> = declared.json_name().into();
     let names = Names { proto: name.clone(), json: name };
-    Some(build(declared.number(), names, kind, shape, Presence::Explicit, None))
+    let default = declared.field_descriptor_proto().default_value.is_some();
+    let default = default.then(|| default_bytes(kind, &declared.default_value()));
+    Some(Field { default, ..build(declared.number(), names, kind, shape, Presence::Explicit) })
+}
+
+/// The bytes of a declared default on the wire, without a tag and a length.
+fn default_bytes(kind: Kind, default: &Value) -> Box<[u8]> {
+    let whole = |negative: bool, magnitude: u64| {
+        let mut out = Vec::new();
+        // The compiler of the descriptors keeps defaults within the range of their type.
+        text::write_whole(&kind, Whole { negative, magnitude }, &mut out).map(|()| out).unwrap_or_default()
+    };
+    let bytes = match default {
+        Value::Bool(value) => vec![u8::from(*value)],
+        Value::I32(value) => whole(*value < 0, u64::from(value.unsigned_abs())),
+        Value::I64(value) => whole(*value < 0, value.unsigned_abs()),
+        Value::U32(value) => whole(false, u64::from(*value)),
+        Value::U64(value) => whole(false, *value),
+        Value::F32(value) => value.to_le_bytes().to_vec(),
+        Value::F64(value) => value.to_le_bytes().to_vec(),
+        Value::String(value) => value.as_bytes().to_vec(),
+        Value::Bytes(value) => value.to_vec(),
+        Value::EnumNumber(number) => {
+            let mut out = Vec::new();
+            text::write_int32(*number, &mut out);
+            out
+        }
+        // They have no defaults of their own.
+        Value::Message(_) | Value::List(_) | Value::Map(_) => Vec::new(),
+    };
+    bytes.into()
 }
 
 struct Names {
@@ -70,14 +106,7 @@ struct Names {
     json: Box<str>,
 }
 
-fn build(
-    number: u32,
-    names: Names,
-    kind: Kind,
-    shape: Shape,
-    presence: Presence,
-    oneof: Option<usize>,
-) -> Field {
+fn build(number: u32, names: Names, kind: Kind, shape: Shape, presence: Presence) -> Field {
     let wire_type = match shape {
         Shape::Repeated { packed: true } => 2,
         _ => kind.wire_type(),
@@ -85,22 +114,16 @@ fn build(
     Field {
         number,
         tag: Tag::new(number, wire_type),
-        json_key: key(&names.json),
-        name_key: key(&names.proto),
+        json_key: Key::new(&names.json),
+        name_key: Key::new(&names.proto),
         name: names.proto,
         json_name: names.json,
         kind,
         shape,
         presence,
-        oneof,
+        oneof: None,
+        default: None,
     }
-}
-
-/// `"name":` as JSON text.
-fn key(name: &str) -> Box<[u8]> {
-    let mut text = serde_json::Value::from(name).to_string();
-    text.push(':');
-    text.into_bytes().into()
 }
 
 fn map(plans: &Plans, entry: &MessageDescriptor) -> Option<Shape> {

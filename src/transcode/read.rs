@@ -10,6 +10,7 @@ use crate::transcode::read::cursor::Cursor;
 use crate::transcode::read::fault::Fault;
 use crate::transcode::read::fault::Read;
 use crate::transcode::read::lengths::Lengths;
+use crate::transcode::read::seen::Key;
 
 mod any;
 mod cursor;
@@ -117,6 +118,8 @@ struct Reader<'p, 't, 'o> {
     /// Bytes that may still be looked at ahead of their turn.
     ahead_left: usize,
     lengths: Lengths,
+    /// Keys of the maps that have begun.
+    keys: Vec<Key<'t>>,
     out: &'o mut Vec<u8>,
 }
 
@@ -133,6 +136,8 @@ fn whole_text<'p, 't, 'o>(
     if text.starts_with('\u{feff}') {
         return Err(Fault::new(0, "the text begins with a byte order mark: remove it").into_error());
     }
+    // About what the message takes, so that it isn't moved time and again as it grows.
+    out.reserve(text.len() / 2);
     let mut reader = Reader {
         plans,
         cursor: Cursor::new(text),
@@ -141,6 +146,7 @@ fn whole_text<'p, 't, 'o>(
         elements_left: options.elements_max,
         ahead_left: text.len().saturating_mul(AHEAD_FACTOR),
         lengths: Lengths::default(),
+        keys: Vec::new(),
         out,
     };
     if reader.cursor.peek() == 0 && reader.cursor.offset() == text.len() {
@@ -310,6 +316,15 @@ mod tests {
         Fixture::new().accepts(&[
             (r#"{"words":["a"],"byName":{"a":1},"i32":1}"#, r#"{"i32":1,"words":["a"],"byName":{"a":1}}"#),
             (r#"{"by_name":{"a":1}}"#, r#"{"byName":{"a":1}}"#),
+            // By the alphabet, and the two orders mixed.
+            (
+                r#"{"any":null,"at":null,"byName":{"a":1},"color":"RED","dbl":1.5,"i32":1,"yes":true}"#,
+                r#"{"byName":{"a":1},"color":"RED","dbl":1.5,"i32":1,"yes":true}"#,
+            ),
+            (
+                r#"{"i32":1,"i64":"2","inner":{},"text":"a","raw":"AQ=="}"#,
+                r#"{"i32":1,"i64":"2","inner":{},"text":"a","raw":"AQ=="}"#,
+            ),
             (r#"{"@odd":"a"}"#, r#"{"@odd":"a"}"#),
             (r#"{"odd":"a"}"#, r#"{"@odd":"a"}"#),
             (r#"{"\u0069\u0033\u0032":1}"#, r#"{"i32":1}"#),

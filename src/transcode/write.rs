@@ -16,10 +16,12 @@ pub use fault::WriteError;
 
 use crate::transcode::plan::Field;
 use crate::transcode::plan::Form;
+use crate::transcode::plan::Key;
 use crate::transcode::plan::MessageId;
 use crate::transcode::plan::Plans;
 use crate::transcode::write::any::Told;
 use crate::transcode::write::fault::Fault;
+use crate::transcode::write::maps::Member;
 
 /// How messages are written as JSON; the default is what ProtoJSON says.
 #[derive(Debug, Clone, Copy)]
@@ -85,10 +87,13 @@ pub fn write(
     options: &WriteOptions,
     out: &mut Vec<u8>,
 ) -> Result<(), WriteError> {
+    // About what JSON takes, so that it isn't moved time and again as it grows.
+    out.reserve(message.len().saturating_mul(2));
     writer(plans, options, out).message(root, message).map_err(Fault::into_error)
 }
 
-/// Appends the JSON of one field of an encoded `root`: its default where it is absent.
+/// Appends the JSON of one field of an encoded `root`; where it is absent, what every accessor gives for it: the
+/// default that it declares, the zero of its type, `null` for a message.
 ///
 /// # Errors
 /// As for [`write`].
@@ -136,6 +141,16 @@ pub fn field_bytes(
     Ok(merged)
 }
 
+/// Refuses bytes that don't end where a field does: what is appended to others is no field of its own.
+///
+/// # Errors
+/// Bytes that are no fields, one after the other.
+pub fn check_fields(message: &[u8]) -> Result<(), WriteError> {
+    let mut wire = wire::Wire::new(message);
+    while wire.next().map_err(Fault::into_error)?.is_some() {}
+    Ok(())
+}
+
 /// What the writing of one message needs everywhere.
 struct Writer<'p, 'o> {
     plans: &'p Plans,
@@ -143,13 +158,15 @@ struct Writer<'p, 'o> {
     depth_left: usize,
     /// Length of `out` from which on no more members are written.
     len_max: usize,
+    /// Members of the maps that have begun.
+    members: Vec<Member>,
     out: &'o mut Vec<u8>,
 }
 
 fn writer<'p, 'o>(plans: &'p Plans, options: &WriteOptions, out: &'o mut Vec<u8>) -> Writer<'p, 'o> {
     let depth_left = options.depth_max.min(DEPTH_CEILING);
     let len_max = out.len().saturating_add(options.bytes_max);
-    Writer { plans, options: *options, depth_left, len_max, out }
+    Writer { plans, options: *options, depth_left, len_max, members: Vec::new(), out }
 }
 
 impl Writer<'_, '_> {
@@ -176,17 +193,16 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    /// The key of a member, after a comma if it isn't the first.
+    /// The key of a member, after a comma even if it is the first.
     #[inline]
-    fn key(&mut self, field: &Field, first: &mut bool) -> Result<(), Fault> {
+    fn key(&mut self, field: &Field) -> Result<(), Fault> {
         self.check_len()?;
-        self.comma(first);
-        self.out.extend_from_slice(self.key_text(field));
+        self.key_of(field).write(self.out);
         Ok(())
     }
 
     #[inline]
-    fn key_text<'f>(&self, field: &'f Field) -> &'f [u8] {
+    fn key_of<'f>(&self, field: &'f Field) -> &'f Key {
         if self.options.preserve_names { &field.name_key } else { &field.json_key }
     }
 
@@ -253,6 +269,16 @@ mod tests {
           optional string text = 5; oneof choice { Closed c = 6; int32 n = 7; }
           optional Set set = 8; extensions 100 to 199;
         }
+        message Declared {
+          optional int32 i32 = 1 [default = -5]; optional sint64 s64 = 2 [default = -9223372036854775808];
+          optional fixed32 f32 = 3 [default = 4294967295]; optional uint64 u64 = 4 [default = 18446744073709551615];
+          optional sfixed64 sf64 = 5 [default = -2]; optional float fl = 6 [default = 1.5];
+          optional double db = 7 [default = -inf]; optional bool bo = 8 [default = true];
+          optional string st = 9 [default = "a\"b"]; optional bytes by = 10 [default = "\001\377"];
+          optional Closed closed = 11 [default = TWO]; optional string plain = 12; optional Closed first = 13;
+          oneof choice { int32 left = 14 [default = 7]; int32 right = 15; } extensions 100 to 199;
+        }
+        extend Declared { optional int32 far = 100 [default = 8]; }
         message Set { option message_set_wire_format = true; extensions 4 to max; }
         message Item { extend Set { optional Item item = 1000; } optional string text = 1; }
         extend Old { optional int32 more = 100; repeated Item items = 101; }"#;
@@ -441,6 +467,10 @@ mod tests {
         let entry = |value| l(3, [l(1, "k"), v(2, value)].concat());
         assert_eq!(old(&[entry(2), entry(9)].concat()), r#"{"named":{"k":"TWO"}}"#);
         assert_eq!(old(&l(3, l(1, "k"))), r#"{"named":{"k":"ONE"}}"#);
+        // All entries are unknown: the map is as good as absent, and what follows has no comma before it.
+        assert_eq!(old(&entry(9)), "{}");
+        assert_eq!(old(&[entry(9), l(5, "x")].concat()), r#"{"text":"x"}"#);
+        assert_eq!(old(&[entry(9), l(5, "x"), entry(2)].concat()), r#"{"text":"x","named":{"k":"TWO"}}"#);
     }
 
     #[test]
@@ -576,7 +606,10 @@ mod tests {
         }
         check(&l(35, [l(1, "foo_bar.baz"), l(1, "x")].concat()), r#"{"mask":"fooBar.baz,x"}"#);
         check(&l(35, ""), r#"{"mask":""}"#);
-        for path in ["fooBar", "foo__bar", "foo_3", "foo_", "_", "a,b", "", "a-b"] {
+        check(&l(35, [l(1, "*"), l(1, "by_id.12.*")].concat()), r#"{"mask":"*,byId.12.*"}"#);
+        for path in
+            ["fooBar", "foo__bar", "foo_3", "foo_", "_", "a,b", "", "a-b", ".a", "a.", "a..b", "a*", "**"]
+        {
             refused(&l(35, l(1, path)), Cause::Inexpressible, "mask");
         }
     }
@@ -737,6 +770,32 @@ mod tests {
             assert_eq!(one("t.All", field, &message).unwrap(), expected, "{field}");
         }
         assert_eq!(one("p2.Old", "closed", &v(1, 9)).unwrap(), ">\"ONE\"");
+        for (field, message, expected) in [
+            ("i32", Vec::new(), ">-5"),
+            ("i32", v(1, 0), ">0"),
+            ("s64", v(1, 0), ">\"-9223372036854775808\""),
+            ("f32", Vec::new(), ">4294967295"),
+            ("u64", Vec::new(), ">\"18446744073709551615\""),
+            ("sf64", Vec::new(), ">\"-2\""),
+            ("fl", Vec::new(), ">1.5"),
+            ("db", Vec::new(), ">\"-Infinity\""),
+            ("bo", Vec::new(), ">true"),
+            ("bo", v(8, 0), ">false"),
+            ("st", Vec::new(), r#">"a\"b""#),
+            ("st", l(9, ""), ">\"\""),
+            ("by", Vec::new(), ">\"Af8=\""),
+            ("closed", v(11, 9), ">\"TWO\""),
+            ("plain", Vec::new(), ">\"\""),
+            ("first", Vec::new(), ">\"ONE\""),
+            ("left", v(15, 1), ">7"),
+            ("right", v(15, 1), ">1"),
+            ("[p2.far]", Vec::new(), ">8"),
+        ] {
+            assert_eq!(one("p2.Declared", field, &message).unwrap(), expected, "{field}");
+        }
+        // Within a message what is absent stays absent, whatever it declares.
+        let emit = WriteOptions { emit_defaults: true, ..WriteOptions::default() };
+        assert_eq!(json_of("p2.Declared", b"", &emit).unwrap(), "{}");
         assert_eq!(one("t.All", "st", &l(14, [0xff])).unwrap_err().path, "st");
         assert_eq!(one("t.All", "st", &[0x08]).unwrap_err().cause, Cause::Malformed);
         let all = plans.find("t.All").unwrap();

@@ -242,6 +242,21 @@ mod tests {
     }
 
     #[test]
+    fn empty_chunks_are_nothing() {
+        for coding in REAL {
+            let body = b"a body".repeat(20);
+            let (mut decoder, mut out) = (Decoder::new(&[coding], ROOMY).unwrap(), Vec::new());
+            for byte in encoded(coding, &body) {
+                decoder.push(&[byte], &mut out).unwrap();
+                for _ in 0..50 {
+                    decoder.push(&[], &mut out).unwrap_or_else(|fault| panic!("{coding:?}: {fault}"));
+                }
+            }
+            assert_eq!((decoder.finish(), &out), (Ok(()), &body), "{coding:?}");
+        }
+    }
+
+    #[test]
     fn what_follows_the_end_is_refused() {
         for coding in REAL {
             for tail in [&b"x"[..], b"\n", b"\0", b"garbage that is longer than a header"] {

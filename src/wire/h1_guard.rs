@@ -5,6 +5,9 @@
 //! begins and ends, and holds to the letter of RFC 9112 and a little less. It changes no byte and holds none but a
 //! short field value: bytes pass as soon as they are judged, and no request is complete behind the guard that wasn't
 //! complete and good before it.
+//!
+//! After a GET that asks for a WebSocket the guard stands aside for good, whatever follows: the server answers with
+//! 101, or closes after its answer.
 
 mod drive;
 mod fields;
@@ -39,7 +42,7 @@ impl Default for Limits {
 /// Why a connection can't be read on: answer, if nothing was answered yet for the request in question, and close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct H1Fault {
-    /// 400, 431 (head over the limits), 501 (CONNECT, h2c) or 505 (version).
+    /// 400, 431 (head over the limits), 501 (CONNECT) or 505 (version).
     pub status: u16,
     /// What is wrong and what to send instead, for the client.
     pub problem: &'static str,
@@ -66,7 +69,7 @@ pub enum Place {
     Head,
     /// In a body, its chunks or its trailers.
     Body,
-    /// After [`H1Guard::detach`]: no longer HTTP.
+    /// After a request to switch to WebSocket: no longer HTTP.
     Detached,
 }
 
@@ -159,12 +162,6 @@ impl H1Guard {
             }
         }
         Ok(bytes.len())
-    }
-
-    /// Stands aside for good: the server has answered 101 and the bytes are no longer HTTP.
-    pub fn detach(&mut self) {
-        self.state = State::Detached;
-        self.fault = None;
     }
 
     /// Heads that were whole and good so far.
@@ -329,6 +326,7 @@ impl H1Guard {
             Body::Length(0) => State::Start(Skipped::Nothing),
             Body::Length(len) => State::Length(len),
             Body::Chunked => State::Size(0, 0),
+            Body::Switch => State::Detached,
         })
     }
 
@@ -478,6 +476,7 @@ mod tests {
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n1\r\n\n\r\n00A;x=\"y z\"\r\n0123456789\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0;last\r\nx: y\r\nz:\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nX-Empty:\r\nX-Text: caf\xc3\xa9\t!\r\nUpgrade: websocket\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
     ];
 
     /// A POST whose head holds these lines besides Host, and a GET that a smuggler hides behind it.
@@ -598,8 +597,6 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a b", 400, "not a host"),
             ("GET / HTTP/1.0\r\nHost: a\r\nHost: b", 400, "repeated"),
             ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked", 400, "HTTP/1.0"),
-            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c", 501, "h2c"),
-            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket, H2C", 501, "h2c"),
             ("CONNECT a:443 HTTP/1.1\r\nHost: a", 501, "CONNECT"),
             ("GET a:443 HTTP/1.1\r\nHost: a", 400, "not a path"),
             ("GET ftp://a/ HTTP/1.1\r\nHost: a", 400, "not a path"),
@@ -766,9 +763,38 @@ mod tests {
         assert_eq!(after(b"\r\n\r\n"), Place::Between);
         assert_eq!(after(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab"), Place::Body);
         assert_eq!(after(b"c"), Place::Between);
-        guard.detach();
-        assert_eq!(guard.feed(b"\n\0anything"), Ok(10));
-        assert_eq!(guard.place(), Place::Detached);
+        assert_eq!(after(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x, WebSocket\r\n\r\n"), Place::Detached);
+        assert_eq!(after(b"\n\0anything"), Place::Detached);
+    }
+
+    #[test]
+    fn only_a_whole_get_that_asks_for_a_websocket_ends_the_watch() {
+        let table = [
+            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket", true),
+            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nUpgrade: websocket", true),
+            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nContent-Length: 0", true),
+            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk", false),
+            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websockets", false),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX-Upgrade: websocket", false),
+            ("get / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket", false),
+            ("POST / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket", false),
+            ("GET / HTTP/1.0\r\nHost: a\r\nUpgrade: websocket", false),
+        ];
+        for (text, want) in table {
+            let stream = head(text);
+            for piece in [1, stream.len()] {
+                let mut guard = H1Guard::new(Limits::default());
+                for chunk in stream.chunks(piece) {
+                    assert_ne!(guard.place(), Place::Detached, "{text}: before its end");
+                    guard.feed(chunk).unwrap();
+                }
+                assert_eq!(guard.place() == Place::Detached, want, "{text}");
+                assert_eq!(guard.requests(), 1, "{text}");
+                assert_eq!(guard.feed(b"GET / HTTP/1.1\n").is_ok(), want, "{text}");
+            }
+        }
+        let body = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nContent-Length: 3\r\n\r\nabc\n";
+        assert!(feed_all(body.as_bytes(), 1000).is_err(), "a body is no part of a handshake");
     }
 
     #[test]

@@ -43,9 +43,9 @@ class Program:
         with self.changed:
             self.changed.notify_all()
 
-    def wait_line(self, pattern, skip=None):
+    def wait_line(self, pattern, skip=None, seconds=START_SECONDS):
         """The first match of `pattern` in the output, whether it is printed already or is yet to come."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + seconds
         with self.changed:
             while True:
                 for line in self.lines:
@@ -93,9 +93,9 @@ class Program:
             self.stop()
 
 
-def listening(program):
+def listening(program, seconds=START_SECONDS):
     """Where a `transom serve` listens for calls: it logs one line for each listener."""
-    return program.wait_line(rf"listening.*?{_ADDRESS}", skip="admin|status").group(1)
+    return program.wait_line(rf"listening.*?{_ADDRESS}", skip="admin|status", seconds=seconds).group(1)
 
 
 def demo():
@@ -125,9 +125,13 @@ def config(descriptor_set, backends, address="127.0.0.1:0", **sections):
     return whole | sections
 
 
-def serve(path, configuration):
+def serve(path, configuration, seconds=START_SECONDS):
     """`transom serve` with a configuration that is written to `path`; `.address` is its listener's."""
     path.write_text(json.dumps(configuration, indent=1))  # JSON is YAML
     program = Program(TRANSOM, "serve", "-c", str(path))
-    program.address = listening(program)
+    try:
+        program.address = listening(program, seconds)
+    except AssertionError:
+        program.kill()
+        raise
     return program

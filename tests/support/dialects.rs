@@ -23,6 +23,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 
 use crate::support::LIBRARY;
+use crate::support::dialects_rest;
 
 /// One call.
 #[derive(Debug, Clone, Default)]
@@ -113,12 +114,41 @@ pub(crate) type Calling = Pin<Box<dyn Future<Output = Told> + Send>>;
 pub(crate) struct Dialect {
     /// As the metrics name it.
     pub(crate) name: &'static str,
+    /// How it frames streams, where it has more than one way.
+    pub(crate) form: &'static str,
+    /// What of gRPC its clients see.
+    pub(crate) shows: Shows,
+    /// Bytes of the largest payload of the laws, which each bridge bounds in its own way.
+    pub(crate) large: u32,
     /// Makes a call on a connection of its own.
     pub(crate) call: fn(SocketAddr, Compression, Ask) -> Calling,
 }
 
+/// What of gRPC the clients of a dialect see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shows {
+    /// All of it.
+    Everything,
+    /// Neither trailing metadata nor how messages are encoded.
+    NoTrailers,
+}
+
+const REST: Dialect = Dialect {
+    name: "rest",
+    form: "lines",
+    shows: Shows::NoTrailers,
+    // In base64, and under the limit that holds where none is set.
+    large: 3_000_000,
+    call: dialects_rest::lines,
+};
+
 /// Every dialect that is built; a new one joins all laws by one entry.
-pub(crate) static DIALECTS: &[Dialect] = &[Dialect { name: "grpc", call: grpc }];
+pub(crate) static DIALECTS: &[Dialect] = &[
+    Dialect { name: "grpc", form: "", shows: Shows::Everything, large: 6_000_000, call: grpc },
+    REST,
+    Dialect { form: "array", call: dialects_rest::array, ..REST },
+    Dialect { form: "events", call: dialects_rest::events, ..REST },
+];
 
 fn grpc(address: SocketAddr, compression: Compression, ask: Ask) -> Calling {
     Box::pin(async move {

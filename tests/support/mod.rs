@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod dialects;
+pub(crate) mod dialects_rest;
 pub(crate) mod policies;
 
 use std::future::Future;

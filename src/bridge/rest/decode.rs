@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bridge::Decode;
+use crate::bridge::Standing;
 use crate::bridge::rest::endpoint::Endpoint;
 use crate::bridge::rest::endpoint::Taken;
 use crate::bridge::rest::negotiate::BodyForm;
@@ -139,12 +140,28 @@ pub(super) struct Stream {
     asked: Asked,
     inflow: Inflow,
     splitter: Option<Splitter>,
+    standing: Standing,
 }
 
 impl Stream {
     pub(super) fn new(mut asked: Asked) -> Self {
         let inflow = Inflow::new(std::mem::take(&mut asked.codings));
-        Self { asked, inflow, splitter: None }
+        Self { asked, inflow, splitter: None, standing: Standing::Open }
+    }
+
+    /// Appends the messages that are whole, until they are enough at once: what the target binds goes into each of
+    /// them, so that a small body may make large frames.
+    fn take(&mut self, frames: &mut Vec<u8>) -> Result<(), Refusal> {
+        self.standing = Standing::Open;
+        let Some(splitter) = &mut self.splitter else { return Ok(()) };
+        while let Some(value) = splitter.next_text().map_err(|fault| fault.refusal())? {
+            self.asked.frame(&value, self.inflow.bytes_max, frames)?;
+            if frames.len() >= FRAMES_BYTES {
+                self.standing = Standing::Held;
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -170,38 +187,47 @@ impl Decode for Stream {
                 .chunks(bytes_max.max(1))
                 .try_for_each(|part| self.asked.frame(part, usize::MAX, frames));
         };
-        splitter.push(plain);
-        while let Some(value) = splitter.next_text().map_err(|fault| fault.refusal())? {
-            self.asked.frame(&value, bytes_max, frames)?;
+        if !plain.is_empty() {
+            splitter.push(plain);
         }
-        Ok(())
+        self.take(frames)
     }
 
     fn end(&mut self, frames: &mut Vec<u8>) -> Result<(), Refusal> {
         self.inflow.end()?;
         let Some(splitter) = &mut self.splitter else { return Ok(()) };
         splitter.end();
-        while let Some(value) = splitter.next_text().map_err(|fault| fault.refusal())? {
-            self.asked.frame(&value, self.inflow.bytes_max, frames)?;
-        }
-        Ok(())
+        self.take(frames)
+    }
+
+    fn standing(&self) -> Standing {
+        self.standing
     }
 }
 
 impl Asked {
     /// Appends the gRPC frame of one message, made of a body and of what the target binds.
     fn frame(&self, body: &[u8], bytes_max: usize, frames: &mut Vec<u8>) -> Result<(), Refusal> {
-        let start = frames.len();
-        frames.extend_from_slice(&[0; HEADER_BYTES]);
-        self.endpoint.read(self, body, frames)?;
-        let len = frames.len() - start - HEADER_BYTES;
-        if bytes_max < len {
-            return Err(too_large(bytes_max));
-        }
-        let len = u32::try_from(len).map_err(|_| too_large(u32::MAX as usize))?;
-        frames[start..start + HEADER_BYTES].copy_from_slice(&encode_header(false, len));
-        Ok(())
+        framed(bytes_max, frames, |frames| self.endpoint.read(self, body, frames))
     }
+}
+
+/// Appends the gRPC frame of the message that `write` appends.
+pub(super) fn framed(
+    bytes_max: usize,
+    frames: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let start = frames.len();
+    frames.extend_from_slice(&[0; HEADER_BYTES]);
+    write(frames)?;
+    let len = frames.len() - start - HEADER_BYTES;
+    if bytes_max < len {
+        return Err(too_large(bytes_max));
+    }
+    let len = u32::try_from(len).map_err(|_| too_large(u32::MAX as usize))?;
+    frames[start..start + HEADER_BYTES].copy_from_slice(&encode_header(false, len));
+    Ok(())
 }
 
 fn coding(fault: CodingFault) -> Refusal {
@@ -223,5 +249,7 @@ fn too_large(bytes_max: usize) -> Refusal {
 
 const STREAM_TYPES: &str =
     "a stream of messages is sent as application/x-ndjson or as a JSON array: send one of them";
+/// Frames that are passed on before more are made.
+const FRAMES_BYTES: usize = 64 << 10;
 /// Brackets within each other in one message.
 const DEPTH_MAX: u32 = 200;

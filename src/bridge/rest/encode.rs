@@ -21,6 +21,7 @@ use crate::bridge::rest::endpoint::Endpoint;
 use crate::bridge::rest::errors;
 use crate::bridge::rest::errors::ErrorForm;
 use crate::bridge::rest::errors::Failure;
+use crate::bridge::rest::faults;
 use crate::bridge::rest::negotiate;
 use crate::bridge::rest::negotiate::StreamForm;
 use crate::bridge::rest::streams::Closing;
@@ -87,6 +88,8 @@ pub(super) struct Encoder {
     /// The message of a unary reply, once it is here.
     message: Option<Bytes>,
     writer: Option<StreamWriter>,
+    /// What was written of a stream before the message that can't be.
+    unsent: Vec<u8>,
     coder: Option<compress::Encoder>,
 }
 
@@ -117,6 +120,7 @@ impl Encoder {
             state: State::Held,
             message: None,
             writer,
+            unsent: Vec::new(),
             coder: None,
         }
     }
@@ -139,18 +143,29 @@ impl Encoder {
         let Some(deframer) = &mut self.deframer else { return Ok(()) };
         deframer.feed(bytes);
         let mut body = Vec::new();
-        while let Some(deframer) = &mut self.deframer {
-            let Some(frame) = deframer.next_frame().map_err(|fault| malformed(&fault.to_string()))? else {
+        if let Err(refusal) = self.messages(&mut body, out) {
+            self.unsent = body;
+            return Err(refusal);
+        }
+        self.send(body, out)
+    }
+
+    /// Writes all messages that are whole.
+    fn messages(&mut self, body: &mut Vec<u8>, out: &mut Out) -> Result<(), Refusal> {
+        while out.end.is_none()
+            && let Some(deframer) = &mut self.deframer
+        {
+            let Some(frame) = deframer.next_frame().map_err(faults::frame)? else {
                 break;
             };
             let message = self.plain(frame)?;
             if !self.is_unary() {
-                self.stream_message(message, &mut body, out)?;
+                self.stream_message(message, body, out)?;
             } else if self.message.replace(message).is_some() {
-                return Err(malformed("a second message came where one is due"));
+                return Err(faults::invalid("the service sent a second message where one is due"));
             }
         }
-        self.send(body, out)
+        Ok(())
     }
 
     /// A message as it was before the upstream compressed it.
@@ -159,12 +174,13 @@ impl Encoder {
             return Ok(frame.payload);
         }
         let Upstream::Known(coding) = self.upstream else {
-            return Err(malformed("a message is compressed in a way that the gateway doesn't know"));
+            return Err(faults::invalid(
+                "the service compressed its reply in a way that the gateway doesn't know",
+            ));
         };
         let limits = compress::Limits::bytes(self.bytes_max as u64);
         let mut plain = Vec::new();
-        compress::decode(&[coding], &frame.payload, limits, &mut plain)
-            .map_err(|fault| malformed(&fault.to_string()))?;
+        compress::decode(&[coding], &frame.payload, limits, &mut plain).map_err(faults::coding)?;
         Ok(plain.into())
     }
 
@@ -173,14 +189,12 @@ impl Encoder {
         let endpoint = self.wanted.endpoint.clone();
         match &mut self.writer {
             Some(writer) => {
-                writer
-                    .message(body, |body| endpoint.write(&message, body))
-                    .map_err(|error| malformed(&error.to_string()))?;
+                writer.message(body, |body| json(&endpoint, &message, body))?;
                 let content_type = HeaderValue::from_static(writer.form().content_type());
                 self.begin(content_type, out);
             }
             None => {
-                let raw = endpoint.write_raw(message).map_err(|error| malformed(&error))?;
+                let raw = endpoint.write_raw(message).map_err(faults::malformed)?;
                 body.extend_from_slice(&raw.data);
                 self.begin(media_type(&raw.content_type), out);
             }
@@ -268,7 +282,7 @@ impl Encoder {
         }
         if self.is_unary() {
             let Some(message) = self.message.take() else {
-                return Err(malformed("the service sent no message"));
+                return Err(faults::invalid("the service sent no message where one is due"));
             };
             return self.whole(message, out);
         }
@@ -290,11 +304,11 @@ impl Encoder {
     fn whole(&mut self, message: Bytes, out: &mut Out) -> Result<(), Refusal> {
         let endpoint = self.wanted.endpoint.clone();
         let (content_type, body) = if endpoint.raw_reply {
-            let raw = endpoint.write_raw(message).map_err(|error| malformed(&error))?;
+            let raw = endpoint.write_raw(message).map_err(faults::malformed)?;
             (media_type(&raw.content_type), raw.data)
         } else {
             let mut body = Vec::with_capacity(message.len() * 2 + 16);
-            endpoint.write(&message, &mut body).map_err(|error| malformed(&error.to_string()))?;
+            json(&endpoint, &message, &mut body)?;
             (JSON, body.into())
         };
         let mut response = Response::new(());
@@ -359,7 +373,7 @@ impl Encoder {
         }
         let mut status = Vec::new();
         failure.write(ErrorForm::Status, &*endpoint, &mut status);
-        let mut body = Vec::new();
+        let mut body = std::mem::take(&mut self.unsent);
         // Raw bytes have no form for an error.
         let closing = match &self.writer {
             Some(writer) => writer.error(&status, &mut body),
@@ -438,9 +452,10 @@ impl Encode for Encoder {
     }
 }
 
-/// The refusal of a call whose reply can't be told.
-fn malformed(why: &str) -> Refusal {
-    Refusal::new(Reason::UpstreamNoStatus, "the service sent a malformed reply").logged(why)
+/// Appends the JSON of a reply.
+fn json(endpoint: &Endpoint, message: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let (start, bytes_max) = (out.len(), endpoint.method.options.write.bytes_max);
+    endpoint.write(message, out).map_err(|error| faults::unwritten(&error, out.len() - start, bytes_max))
 }
 
 fn media_type(name: &str) -> HeaderValue {

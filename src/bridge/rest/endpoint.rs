@@ -19,17 +19,21 @@ use crate::call::Violation;
 use crate::schema::http::BodyRule;
 use crate::schema::http::Rule;
 use crate::schema::http::Verb;
+use crate::transcode;
 use crate::transcode::BindError;
 use crate::transcode::BindOptions;
 use crate::transcode::Binding;
 use crate::transcode::Body;
 use crate::transcode::BoundBody;
+use crate::transcode::Field;
 use crate::transcode::MessageId;
 use crate::transcode::Plans;
 use crate::transcode::ReadError;
 use crate::transcode::ReadOptions;
+use crate::transcode::Shape;
 use crate::transcode::WriteError;
 use crate::transcode::WriteOptions;
+use crate::transcode::check_fields;
 use crate::transcode::field_bytes;
 use crate::transcode::field_index;
 use crate::transcode::read;
@@ -100,6 +104,15 @@ pub(super) enum Taken {
     Raw,
 }
 
+/// A message of a WebSocket.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sent<'a> {
+    /// A text.
+    Json(&'a [u8]),
+    /// A binary one.
+    Protobuf(&'a [u8]),
+}
+
 impl Endpoint {
     /// Compiles one `google.api.http` rule.
     ///
@@ -114,7 +127,10 @@ impl Endpoint {
         let variables: Vec<&[Box<str>]> =
             rule.template.variables.iter().map(|variable| &*variable.path).collect();
         let shown = match &rule.response_body {
-            Some(name) => Some(field_index(&method.plans, method.output, name)?),
+            Some(name) => {
+                let found = field_index(&method.plans, method.output, name);
+                Some(found.map_err(|why| format!("response_body: {why}"))?)
+            }
             None => None,
         };
         let mask =
@@ -128,6 +144,16 @@ impl Endpoint {
     /// Never for a method whose types are in its module.
     pub fn without_rule(method: Arc<Method>) -> Result<Self, String> {
         Self::with(method, &[], Body::All, None)
+    }
+
+    /// How its API reads and writes JSON.
+    pub(super) fn options(&self) -> &Options {
+        &self.method.options
+    }
+
+    /// Which ways its method streams.
+    pub(super) fn kind(&self) -> Kind {
+        self.method.kind
     }
 
     fn with(
@@ -202,6 +228,63 @@ impl Endpoint {
         }
         out.extend_from_slice(&bytes);
         Ok(())
+    }
+
+    /// Appends the message that a WebSocket's message and what the target binds make. It is what the rule's
+    /// body is; where the rule has none, it is the whole message.
+    ///
+    /// # Errors
+    /// What of it can't be bound or read.
+    pub(super) fn read_message(
+        &self,
+        sent: Sent<'_>,
+        captures: &[String],
+        query: &str,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        match sent {
+            Sent::Json(json) => self.read_json(json, out).map_err(unread)?,
+            Sent::Protobuf(message) => self.read_protobuf(message, out)?,
+        }
+        self.binding.bind(&self.method.plans, captures, query, out).map_err(unbound)
+    }
+
+    /// What the target binds is appended, so the message must end where its bytes do: a field that is cut
+    /// short would take the bound ones in.
+    fn read_protobuf(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let invalid = |told: String| Refusal::new(Reason::RequestInvalid, told);
+        check_fields(message)
+            .map_err(|error| invalid(format!("a binary message is no protobuf message: {error}")))?;
+        if let BoundBody::Field(at) = self.binding.body() {
+            let Some(field) = self.message_field(self.method.input, at) else {
+                return Err(invalid(
+                    "the body of this rule is no message: send JSON in text messages".into(),
+                ));
+            };
+            out.extend_from_slice(field.tag.bytes());
+            prost::encoding::encode_varint(message.len() as u64, out);
+        }
+        out.extend_from_slice(message);
+        Ok(())
+    }
+
+    /// What is shown of a reply in protobuf; `None` where it is a field that holds no message.
+    ///
+    /// # Errors
+    /// A reply that is no message.
+    pub(super) fn write_protobuf(&self, message: &Bytes) -> Result<Option<Bytes>, WriteError> {
+        let Some(at) = self.shown else { return Ok(Some(message.clone())) };
+        let Method { plans, output, .. } = &*self.method;
+        if self.message_field(*output, at).is_none() {
+            return Ok(None);
+        }
+        field_bytes(plans, *output, at, message).map(|bytes| Some(bytes.into()))
+    }
+
+    /// A field that holds one message.
+    fn message_field(&self, id: MessageId, at: usize) -> Option<&Field> {
+        let field = self.method.plans.message(id).fields.get(at)?;
+        (field.shape == Shape::Single && matches!(field.kind, transcode::Kind::Message(_))).then_some(field)
     }
 
     /// Appends the JSON of a reply.

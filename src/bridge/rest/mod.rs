@@ -4,6 +4,7 @@ mod decode;
 mod encode;
 mod endpoint;
 pub mod errors;
+mod faults;
 pub mod negotiate;
 mod raw;
 pub mod streams;
@@ -78,12 +79,7 @@ impl Bridge for Rest {
     fn open(&self, head: &mut Parts) -> Result<Opened, Refusal> {
         let form = self.form(head)?;
         let codings = negotiate::content_encodings(&head.headers, &Encoding::ALL)?;
-        let Some(coding) = negotiate::accept_encoding(&head.headers, &Encoding::ALL) else {
-            return Err(Refusal::new(
-                Reason::RequestInvalid,
-                "accept-encoding excludes every coding: allow identity, gzip, br or zstd",
-            ));
-        };
+        let coding = negotiate::accept_encoding(&head.headers, &Encoding::ALL);
         let text = |name: header::HeaderName| {
             head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
         };
@@ -101,29 +97,35 @@ impl Bridge for Rest {
             Box::new(Stream::new(asked))
         };
         let wanted = Wanted::new(self.endpoint.clone(), head, coding);
-        let asked = match head.headers.remove("grpc-timeout") {
-            Some(value) => Some(parse_timeout(value.as_bytes()).ok_or_else(|| {
-                Refusal::new(
-                    Reason::RequestInvalid,
-                    "grpc-timeout is malformed: send at most 8 digits and one of H, M, S, m, u, n",
-                )
-            })?),
-            None => None,
-        };
-        adopt_request(&mut head.headers);
-        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
         Ok(Opened {
-            bounds: Bounds { asked, ..Bounds::default() },
+            bounds: adopt(head)?,
             compressed: false,
             decoder: Some(decoder),
             encoder: Box::new(Encoder::new(wanted)),
+            early: None,
         })
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Bytes> {
         errors::refuse(refusal, self.endpoint.method.options.errors, &*self.endpoint)
     }
+}
+
+/// Makes of a client's head what goes upstream, and reads the time that the client gives.
+fn adopt(head: &mut Parts) -> Result<Bounds, Refusal> {
+    let asked = match head.headers.remove("grpc-timeout") {
+        Some(value) => Some(parse_timeout(value.as_bytes()).ok_or_else(|| {
+            Refusal::new(
+                Reason::RequestInvalid,
+                "grpc-timeout is malformed: send at most 8 digits and one of H, M, S, m, u, n",
+            )
+        })?),
+        None => None,
+    };
+    adopt_request(&mut head.headers);
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    Ok(Bounds { asked, ..Bounds::default() })
 }
 
 /// The answer to OPTIONS: what `Allow` says.

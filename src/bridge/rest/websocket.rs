@@ -1,7 +1,11 @@
 //! WebSockets as a call's carrier (RFC 6455), with no I/O: bytes in, messages out, and back.
 
+mod call;
 mod frame;
 mod handshake;
+mod origin;
+mod read;
+mod write;
 
 use std::fmt;
 use std::mem;
@@ -16,6 +20,7 @@ use crate::call::Code;
 use crate::call::Reason;
 use crate::call::Refusal;
 
+pub use call::WebSocket;
 pub use handshake::Asked;
 pub use handshake::Opening;
 pub use handshake::asked;

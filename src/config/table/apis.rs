@@ -137,13 +137,25 @@ static REST: Section = section(&[
         Or("string"),
         "how 64-bit integers are written",
     ),
-    key("lenient_bool", Shape::Bool, Or("false"), "reads `1`, `yes` and the like as booleans"),
+    key(
+        "lenient_bool",
+        Shape::Bool,
+        Or("false"),
+        "reads `0` and `1` as booleans in paths, queries and forms",
+    ),
     key(
         "reserved_expansion",
         Shape::Choice(&[word("keep_slash"), word("decode_all")]),
         Or("keep_slash"),
         "whether `%2F` in a path variable of several segments stays",
     ),
+    key(
+        "allow_mid_double_star",
+        Shape::Bool,
+        Or("false"),
+        "takes templates that go on after `**`, which `google/api/http.proto` forbids",
+    ),
+    key("allow_root", Shape::Bool, Or("false"), "takes `/` alone as a template"),
     key("patch_mask", Shape::Bool, Or("false"), "makes the field mask of a PATCH from its body"),
     key("conflicts", Shape::Choice(&[word("refuse"), word("first")]), Or("refuse"), "two rules for one path"),
     key(

@@ -1,10 +1,11 @@
 //! The `http` part of a service config (`google.api.Service`), which overrides annotations.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 
+use crate::call::nearest;
 use crate::schema::Fault;
 use crate::schema::http::Source;
-use crate::schema::http::nearest::nearest;
 use crate::schema::http::spec::Custom;
 use crate::schema::http::spec::Pattern;
 use crate::schema::http::spec::Spec;
@@ -47,16 +48,21 @@ impl ServiceConfig {
     }
 
     /// A fault for each rule whose selector is none of `methods`, the full names of all methods that rules can
-    /// be for, naming the nearest of them.
+    /// be for, naming the nearest of them. Rules for [`absent_mixins`](Self::absent_mixins) are none.
     pub fn unknown<'a>(&self, methods: impl Iterator<Item = &'a str> + Clone) -> Vec<Fault> {
         let mut unknown: Vec<(u32, &str)> =
             self.rules.iter().map(|(selector, (line, _))| (*line, &**selector)).collect();
-        let known: std::collections::HashSet<&str> = methods.clone().collect();
-        unknown.retain(|(_, selector)| !known.contains(selector));
+        let known: HashSet<&str> = methods.clone().collect();
+        let absent = self.absent_mixins(methods.clone());
+        let is_absent =
+            |selector: &str| service_of(selector).is_some_and(|service| absent.contains(&service));
+        unknown.retain(|(_, selector)| !known.contains(selector) && !is_absent(selector));
         unknown.sort_unstable();
         unknown.truncate(FAULTS_MAX);
         let fault = |(line, selector): (u32, &str)| {
-            let help = match nearest(selector, methods.clone()) {
+            let same_last =
+                || methods.clone().find(|name| last_part(name).eq_ignore_ascii_case(last_part(selector)));
+            let help = match nearest(selector, methods.clone()).or_else(same_last) {
                 Some(near) => format!("did you mean {near}?"),
                 None => "write the full name of a method of this module: pkg.Service.Method".into(),
             };
@@ -66,11 +72,24 @@ impl ServiceConfig {
         unknown.into_iter().map(fault).collect()
     }
 
+    /// The common services of Google that have rules although no method of theirs is among `methods`, sorted:
+    /// service configurations have rules for them whether or not the service comes with their files.
+    pub fn absent_mixins<'a>(&self, methods: impl Iterator<Item = &'a str>) -> Vec<&'static str> {
+        let present: HashSet<&str> = methods.filter_map(service_of).collect();
+        let asked: HashSet<&str> = self.rules.keys().filter_map(|selector| service_of(selector)).collect();
+        MIXINS.iter().copied().filter(|mixin| asked.contains(mixin) && !present.contains(mixin)).collect()
+    }
+
     /// The rule of a method by its full name, and where it stands.
     pub(super) fn rule(&self, method: &str) -> Option<(&Spec, Source)> {
         let (line, spec) = self.rules.get(method)?;
         Some((spec, Source { file: self.file.clone(), line: Some(*line), method: method.into() }))
     }
+}
+
+/// The service of a method's full name.
+fn service_of(method: &str) -> Option<&str> {
+    method.rsplit_once('.').map(|(service, _)| service)
 }
 
 struct Reader<'a> {
@@ -244,6 +263,10 @@ enum Level {
     Binding,
 }
 
+fn last_part(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
 const RULE_KEYS: &[&str] = &[
     "selector",
     "get",
@@ -257,6 +280,9 @@ const RULE_KEYS: &[&str] = &[
     "additional_bindings",
 ];
 const FAULTS_MAX: usize = 100;
+/// What `mixins` of a service config may name, sorted.
+const MIXINS: &[&str] =
+    &["google.cloud.location.Locations", "google.iam.v1.IAMPolicy", "google.longrunning.Operations"];
 
 #[cfg(test)]
 mod tests {
@@ -270,7 +296,9 @@ mod tests {
 
     fn rules(config: &ServiceConfig, method: &str) -> Vec<Rule> {
         let (spec, source) = config.rule(method).unwrap();
-        spec.rules(&source, Grammar::default()).unwrap()
+        let (rules, faults) = spec.rules(&source, Grammar::default());
+        assert!(faults.is_empty(), "{faults:?}");
+        rules
     }
 
     const GOOD: &str = "
@@ -318,17 +346,39 @@ http:
     #[test]
     fn unknown_selectors_name_the_nearest() {
         let config = parse(
-            "http: {rules: [{selector: a.B.Gte, get: /a}, {selector: q.R.S, get: /b}, {selector: a.B.Get, get: /c}]}",
+            "http: {rules: [{selector: a.B.Gte, get: /a}, {selector: q.R.S, get: /b}, {selector: a.B.Get, get: /c}, \
+                {selector: q.Pet.listpets, get: /d}]}",
         );
-        let faults = config.unknown(["a.B.Get", "a.B.Put"].into_iter());
+        let faults = config.unknown(["a.B.Get", "a.B.Put", "q.v2.Pets.ListPets"].into_iter());
         let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
         assert_eq!(
             faults,
             [
                 "service.yaml:1: no method has the selector \"a.B.Gte\"; did you mean a.B.Get?",
+                "service.yaml:1: no method has the selector \"q.Pet.listpets\"; did you mean q.v2.Pets.ListPets?",
                 "service.yaml:1: no method has the selector \"q.R.S\"; write the full name of a method of this module: pkg.Service.Method",
             ]
         );
+    }
+
+    #[test]
+    fn rules_of_mixins_are_for_modules_that_have_them() {
+        let config = parse(
+            "http: {rules: [{selector: google.longrunning.Operations.GetOperation, get: /a},
+            {selector: google.longrunning.Operations.Lits, get: /b}, {selector: google.iam.v1.IAMPolicy.X, get: /c}]}",
+        );
+        let absent = ["a.B.GetOperation"].into_iter();
+        assert_eq!(
+            config.absent_mixins(absent.clone()),
+            ["google.iam.v1.IAMPolicy", "google.longrunning.Operations"]
+        );
+        assert_eq!(config.unknown(absent), []);
+        let present =
+            ["google.longrunning.Operations.List", "google.longrunning.Operations.GetOperation"].into_iter();
+        assert_eq!(config.absent_mixins(present.clone()), ["google.iam.v1.IAMPolicy"]);
+        let faults = config.unknown(present);
+        assert_eq!(faults.len(), 1);
+        assert_eq!(faults[0].help, "did you mean google.longrunning.Operations.List?");
     }
 
     #[test]

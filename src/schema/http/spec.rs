@@ -66,14 +66,14 @@ impl Spec {
         read.map(|options| options.http).map_err(|_| "the annotation is not a google.api.HttpRule")
     }
 
-    /// The rule and its additional bindings.
-    pub(super) fn rules(&self, source: &Source, grammar: Grammar) -> Result<Vec<Rule>, Vec<Fault>> {
+    /// The rule and its additional bindings, and the faults of those that can't be read.
+    pub(super) fn rules(&self, source: &Source, grammar: Grammar) -> (Vec<Rule>, Vec<Fault>) {
         let mut rules = Vec::new();
         let mut faults = Vec::new();
         let count = 1 + self.additional_bindings.len();
         if BINDINGS_MAX < count {
             let problem = format!("{count} bindings, {BINDINGS_MAX} is the most");
-            return Err(vec![source.fault(problem, "remove some")]);
+            return (Vec::new(), vec![source.fault(problem, "remove some")]);
         }
         for (at, spec) in std::iter::once(self).chain(&self.additional_bindings).enumerate() {
             let read = match at {
@@ -92,7 +92,7 @@ impl Spec {
                 }
             }
         }
-        if faults.is_empty() { Ok(rules) } else { Err(faults) }
+        (rules, faults)
     }
 
     fn rule(&self, source: &Source, grammar: Grammar) -> Result<Rule, (String, String)> {

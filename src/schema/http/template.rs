@@ -169,7 +169,7 @@ impl<'a> Parser<'a> {
             return self.fail(
                 1,
                 "the bare root is no template",
-                "name at least one segment, or set allow_root",
+                "name at least one segment, or set `rest.allow_root: true`",
             );
         }
         loop {
@@ -219,7 +219,7 @@ impl<'a> Parser<'a> {
                 return self.fail(start, "a second **", "one ** matches any number of segments already");
             }
             if !self.grammar.allow_mid_double_star {
-                let help = "move ** to the end of the path, or set allow_mid_double_star";
+                let help = "move ** to the end of the path, or set `rest.allow_mid_double_star: true`";
                 return self.fail(start, "a segment after **, which must be the last", help);
             }
         }
@@ -454,7 +454,7 @@ mod tests {
             ("v1/x", "at character 1: a template starts with /; write a path such as /v1/pets/{id}"),
             (
                 "/",
-                "at character 2: the bare root is no template; name at least one segment, or set allow_root",
+                "at character 2: the bare root is no template; name at least one segment, or set `rest.allow_root: true`",
             ),
             (
                 "/v1/",
@@ -476,7 +476,7 @@ mod tests {
             ),
             (
                 "/v1/**/x",
-                "at character 8: a segment after **, which must be the last; move ** to the end of the path, or set allow_mid_double_star",
+                "at character 8: a segment after **, which must be the last; move ** to the end of the path, or set `rest.allow_mid_double_star: true`",
             ),
             ("/v1/%zz", "at character 5: a % without two hex digits; write a % itself as %25"),
             ("/v1/{a}/{a.b}", "at character 9: the field is bound by {a} already; bind each field once"),

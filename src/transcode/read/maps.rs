@@ -28,7 +28,7 @@ impl<'t> Reader<'_, 't, '_> {
         let key_tag = 1 << 3 | text::wire_type(key_kind) as u8;
         let value_tag = [2 << 3 | text::wire_type(value_kind) as u8];
         let none = Bound::empty();
-        let mut keys = Keys::default();
+        let mut keys = Keys::begin(&self.keys);
         loop {
             self.count()?;
             let key = self.cursor.key()?;
@@ -47,6 +47,7 @@ impl<'t> Reader<'_, 't, '_> {
                 }
             }
             if !self.cursor.next_or(b'}')? {
+                keys.end(&mut self.keys);
                 self.depth_left += 1;
                 return Ok(());
             }
@@ -76,7 +77,7 @@ impl<'t> Reader<'_, 't, '_> {
                 Key::Bits(bits(whole))
             }
         };
-        if !keys.insert(key) {
+        if !keys.insert(key, &mut self.keys) {
             return Err(twice(token.offset, name));
         }
         Ok(())

@@ -55,11 +55,11 @@ impl<'p> Reader<'p, '_, '_> {
             return Ok(());
         }
         let mut seen = Seen::default();
-        let mut expected = 0;
+        let mut next = 0;
         loop {
             self.count()?;
             let key = self.cursor.key()?;
-            match find(message, key, &mut expected)? {
+            match find(message, key, &mut next)? {
                 Some((index, field)) => {
                     if !seen.insert(index) {
                         return Err(twice(field, key));
@@ -232,23 +232,16 @@ impl<'p> Reader<'p, '_, '_> {
     }
 }
 
-/// The field that a member sets: the one after the last is tried first.
+/// The field that a member sets: those that may well come after the last are tried first.
 #[inline]
-fn find<'p>(message: &'p Message, key: Token<'_>, expected: &mut usize) -> Read<Option<(usize, &'p Field)>> {
-    if !key.escaped
-        && let Some(field) = message.fields.get(*expected)
-        && *field.json_name == *key.raw
-    {
-        *expected += 1;
-        return Ok(Some((*expected - 1, field)));
-    }
+fn find<'p>(message: &'p Message, key: Token<'_>, next: &mut usize) -> Read<Option<(usize, &'p Field)>> {
     let found = if key.escaped {
         message.by_name(key.text()?.as_bytes())
     } else {
-        message.by_name(key.raw.as_bytes())
+        message.guess(key.raw, *next).or_else(|| message.by_name(key.raw.as_bytes()))
     };
     if let Some((index, _)) = found {
-        *expected = index + 1;
+        *next = index + 1;
     }
     Ok(found)
 }

@@ -50,27 +50,37 @@ pub(super) enum Key<'t> {
     Text(Cow<'t, str>),
 }
 
-/// The keys of one map.
-#[derive(Debug, Default)]
+/// The keys of one map; few of them are in a list of all maps that have begun, one within the other.
+#[derive(Debug)]
 pub(super) struct Keys<'t> {
-    few: Vec<Key<'t>>,
-    many: HashSet<Key<'t>>,
+    begin: usize,
+    many: Option<HashSet<Key<'t>>>,
 }
 
 impl<'t> Keys<'t> {
+    /// No keys, from the end of `few` on.
+    pub(super) fn begin(few: &[Key<'t>]) -> Self {
+        Self { begin: few.len(), many: None }
+    }
+
     /// Adds `key`; false if it was there.
-    pub(super) fn insert(&mut self, key: Key<'t>) -> bool {
-        if !self.many.is_empty() {
-            return self.many.insert(key);
+    pub(super) fn insert(&mut self, key: Key<'t>, few: &mut Vec<Key<'t>>) -> bool {
+        if let Some(many) = &mut self.many {
+            return many.insert(key);
         }
-        if self.few.contains(&key) {
+        if few[self.begin..].contains(&key) {
             return false;
         }
-        self.few.push(key);
-        if self.few.len() > FEW_MAX {
-            self.many.extend(self.few.drain(..));
+        few.push(key);
+        if few.len() - self.begin > FEW_MAX {
+            self.many = Some(few.drain(self.begin..).collect());
         }
         true
+    }
+
+    /// Takes the keys out of `few` again.
+    pub(super) fn end(self, few: &mut Vec<Key<'t>>) {
+        few.truncate(self.begin);
     }
 }
 
@@ -95,12 +105,20 @@ mod tests {
 
     #[test]
     fn remembers_few_and_many_keys() {
-        let mut keys = Keys::default();
+        let mut few = vec![Key::Bits(0)];
+        let mut keys = Keys::begin(&few);
         for n in 0..100_u64 {
-            assert!(keys.insert(Key::Bits(n)), "{n}");
-            assert!(keys.insert(Key::Text(Cow::Owned(n.to_string()))), "{n}");
-            assert!(!keys.insert(Key::Bits(n / 2)), "{n}");
-            assert!(!keys.insert(Key::Text(Cow::Owned((n / 2).to_string()))), "{n}");
+            assert!(keys.insert(Key::Bits(n), &mut few), "{n}");
+            assert!(keys.insert(Key::Text(Cow::Owned(n.to_string())), &mut few), "{n}");
+            assert!(!keys.insert(Key::Bits(n / 2), &mut few), "{n}");
+            assert!(!keys.insert(Key::Text(Cow::Owned((n / 2).to_string())), &mut few), "{n}");
+            // A map within.
+            let mut inner = Keys::begin(&few);
+            assert!((0..n).all(|n| inner.insert(Key::Bits(n), &mut few)), "{n}");
+            assert!(!(0..n).any(|n| inner.insert(Key::Bits(n), &mut few)), "{n}");
+            inner.end(&mut few);
         }
+        keys.end(&mut few);
+        assert_eq!(few, [Key::Bits(0)]);
     }
 }

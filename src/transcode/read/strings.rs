@@ -23,16 +23,18 @@ pub(super) fn plain_end(text: &[u8], mut at: usize) -> usize {
 /// The offset in `raw` of an escape that JSON doesn't have, and why.
 pub(super) fn unescape(raw: &str, mut take: impl FnMut(&str)) -> Result<(), (usize, &'static str)> {
     let mut rest = raw;
-    while let Some(plain) = rest.find('\\') {
-        take(&rest[..plain]);
-        rest = &rest[plain..];
+    loop {
+        let (plain, escaped) = rest.split_at(plain_end(rest.as_bytes(), 0));
+        take(plain);
+        if escaped.is_empty() {
+            return Ok(());
+        }
+        rest = escaped;
         let offset = raw.len() - rest.len();
         let (character, len) = escape(rest.as_bytes()).map_err(|why| (offset, why))?;
         take(character.encode_utf8(&mut [0; 4]));
         rest = &rest[len..];
     }
-    take(rest);
-    Ok(())
 }
 
 /// The character of the escape at the begin of `text`, and how long the escape is.

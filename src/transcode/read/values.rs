@@ -159,7 +159,7 @@ impl Reader<'_, '_, '_> {
     }
 
     fn double(&mut self, tag: &[u8], zero: Zero) -> Read<()> {
-        let value = self.float_of(number::double, number::double_text)?;
+        let value = self.float_of(number::double_of, number::double_text)?;
         if value.to_bits() != 0 || zero == Zero::Write {
             self.tag(tag);
             self.out.extend_from_slice(&value.to_le_bytes());
@@ -168,7 +168,7 @@ impl Reader<'_, '_, '_> {
     }
 
     fn float(&mut self, tag: &[u8], zero: Zero) -> Read<()> {
-        let value = self.float_of(number::float, number::float_text)?;
+        let value = self.float_of(number::float_of, number::float_text)?;
         if value.to_bits() != 0 || zero == Zero::Write {
             self.tag(tag);
             self.out.extend_from_slice(&value.to_le_bytes());
@@ -176,7 +176,7 @@ impl Reader<'_, '_, '_> {
         Ok(())
     }
 
-    /// A number by `bare`, or in quotes by `quoted`.
+    /// A number by `bare`, which is told only of JSON numbers, or in quotes by `quoted`.
     fn float_of<T>(
         &mut self,
         bare: impl FnOnce(&str) -> Result<T, Problem>,

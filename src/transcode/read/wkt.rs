@@ -58,7 +58,7 @@ impl<'t> Reader<'_, 't, '_> {
         if self.begin(b'{', "an object")? {
             return Ok(());
         }
-        let mut keys = Keys::default();
+        let mut keys = Keys::begin(&self.keys);
         loop {
             self.count()?;
             let key = self.cursor.key()?;
@@ -72,10 +72,11 @@ impl<'t> Reader<'_, 't, '_> {
             self.dynamic_value().map_err(|fault| fault.in_key(&name))?;
             self.lengths.close(&value, self.out);
             self.lengths.close(&entry, self.out);
-            if !keys.insert(Key::Text(name)) {
+            if !keys.insert(Key::Text(name), &mut self.keys) {
                 return Err(maps::twice(key.offset, &key.text()?));
             }
             if !self.cursor.next_or(b'}')? {
+                keys.end(&mut self.keys);
                 self.depth_left += 1;
                 return Ok(());
             }
@@ -130,7 +131,7 @@ impl<'t> Reader<'_, 't, '_> {
                 let offset = self.cursor.offset();
                 let text = self.cursor.number("a value")?;
                 let value =
-                    number::double(text).map_err(|problem| Fault::of_value(offset, text, &problem))?;
+                    number::double_of(text).map_err(|problem| Fault::of_value(offset, text, &problem))?;
                 self.out.push(VALUE_NUMBER);
                 self.out.extend_from_slice(&value.to_le_bytes());
             }

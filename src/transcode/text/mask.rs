@@ -6,7 +6,7 @@ use crate::transcode::text::wire::WireType;
 
 /// Appends the body of the field mask that `text` is: paths in lowerCamelCase with commas between them.
 ///
-/// A segment may be `*`, which masks use for everything.
+/// A segment may be `*`, which masks use for everything, or a number, which is the key of a map.
 ///
 /// # Errors
 /// Underscores, empty paths, and what no path of field names has.
@@ -38,8 +38,7 @@ fn check(segment: &str) -> Result<(), Problem> {
     if segment.contains('_') {
         return Err(UNDERSCORE);
     }
-    let first_is_letter = segment.starts_with(|first: char| first.is_ascii_alphabetic());
-    if first_is_letter && segment.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+    if !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Ok(());
     }
     Err(MASK)
@@ -71,6 +70,8 @@ mod tests {
             ("Foo", &["_foo"]),
             ("*", &["*"]),
             ("reviews.*.author", &["reviews.*.author"]),
+            // The writer has these too.
+            ("byId.12.firstName,0", &["by_id.12.first_name", "0"]),
         ];
         for (text, expected) in cases {
             let expected: Vec<String> = expected.iter().map(|path| (*path).to_owned()).collect();
@@ -82,8 +83,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_mask() {
-        for text in
-            ["a_b", "a,b_c", ",", "a,", ",a", "a..b", ".a", "a.", "a b", "1a", "a-b", "a[0]", "ä", "a,*b"]
+        for text in ["a_b", "a,b_c", ",", "a,", ",a", "a..b", ".a", "a.", "a b", "a-b", "a[0]", "ä", "a,*b"]
         {
             assert!(paths(text).is_err(), "{text}");
         }

@@ -121,6 +121,14 @@ pub(crate) fn double(text: &str) -> Result<f64, Problem> {
     if number_len(text.as_bytes()) != Some(text.len()) {
         return Err(FLOAT);
     }
+    double_of(text)
+}
+
+/// The same of a text that is known to be a JSON number.
+///
+/// # Errors
+/// What is beyond the range.
+pub(crate) fn double_of(text: &str) -> Result<f64, Problem> {
     text.parse().ok().filter(|value: &f64| value.is_finite()).ok_or(DOUBLE_RANGE)
 }
 
@@ -132,6 +140,14 @@ pub(crate) fn float(text: &str) -> Result<f32, Problem> {
     if number_len(text.as_bytes()) != Some(text.len()) {
         return Err(FLOAT);
     }
+    float_of(text)
+}
+
+/// The same of a text that is known to be a JSON number.
+///
+/// # Errors
+/// What is beyond the range.
+pub(crate) fn float_of(text: &str) -> Result<f32, Problem> {
     text.parse().ok().filter(|value: &f32| value.is_finite()).ok_or(FLOAT_RANGE)
 }
 

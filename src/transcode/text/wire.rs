@@ -35,7 +35,22 @@ pub(crate) fn tag(number: u32, wire: WireType, out: &mut Vec<u8>) {
 #[inline]
 pub(crate) fn delimited(bytes: &[u8], out: &mut Vec<u8>) {
     varint(bytes.len() as u64, out);
-    out.extend_from_slice(bytes);
+    append(bytes, out);
+}
+
+/// Appends bytes, of which there are mostly few.
+///
+/// Few go by words, of which the last two overlap: to look at lengths costs more than to copy.
+#[inline]
+pub(crate) fn append(bytes: &[u8], out: &mut Vec<u8>) {
+    let (first, last) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(first), Some(last)) if bytes.len() <= 16 => (first, last),
+        _ => return out.extend_from_slice(bytes),
+    };
+    let end = out.len() + bytes.len();
+    out.extend_from_slice(first);
+    out.truncate(end - 8);
+    out.extend_from_slice(last);
 }
 
 /// The zigzag form of `value`, as `sint32` and `sint64` have it.

@@ -38,9 +38,9 @@ impl Writer<'_, '_> {
             return Ok(Told::Whole);
         }
         self.out.extend_from_slice(b"\"@type\":");
-        text::string(url, self.out);
+        text::string(url.as_bytes(), self.out);
         let start = self.out.len();
-        let depth_left = self.depth_left;
+        let (depth_left, members) = (self.depth_left, self.members.len());
         let known = url.rsplit_once('/').and_then(|(_, name)| self.plans.find(name));
         let told = match known.map(|id| self.any_content(id, content)) {
             Some(Ok(())) => true,
@@ -57,6 +57,7 @@ impl Writer<'_, '_> {
         if !told {
             // Unresolved or malformed, it must not cost the whole reply.
             self.depth_left = depth_left;
+            self.members.truncate(members);
             self.out.truncate(start);
             self.out.extend_from_slice(b",\"value\":");
             text::base64(content, self.out);
@@ -81,7 +82,7 @@ impl Writer<'_, '_> {
             }
             _ => content,
         };
-        self.members(plan, content, false)?;
+        self.members(plan, content)?;
         self.depth_left += 1;
         Ok(())
     }

@@ -24,44 +24,41 @@ enum Came {
 impl Writer<'_, '_> {
     /// An object of a message's fields.
     pub(super) fn object(&mut self, plan: &Message, bytes: &[u8]) -> Result<(), Fault> {
-        self.out.push(b'{');
-        self.members(plan, bytes, true)?;
+        let start = self.out.len();
+        self.members(plan, bytes)?;
+        match self.out.get_mut(start) {
+            // The comma before the first member.
+            Some(comma) => *comma = b'{',
+            None => self.out.push(b'{'),
+        }
         self.out.push(b'}');
         Ok(())
     }
 
-    /// The members of an object; `first` says whether none stands before them.
-    pub(super) fn members(&mut self, plan: &Message, bytes: &[u8], mut first: bool) -> Result<(), Fault> {
+    /// The members of an object, each after a comma.
+    pub(super) fn members(&mut self, plan: &Message, bytes: &[u8]) -> Result<(), Fault> {
         let start = self.out.len();
-        let was_first = first;
         let mut seen = Seen::new(plan);
-        if self.pass(plan, bytes, &mut seen, &mut first)? == Came::Oddly {
+        if self.pass(plan, bytes, &mut seen)? == Came::Oddly {
             self.out.truncate(start);
-            first = was_first;
             seen = Seen::new(plan);
-            self.gathered(plan, bytes, &mut seen, &mut first)?;
+            self.gathered(plan, bytes, &mut seen)?;
         }
         if self.options.emit_defaults {
-            self.defaults(plan, &seen, &mut first)?;
+            self.defaults(plan, &seen)?;
         }
         Ok(())
     }
 
     /// Writes the fields as they come.
-    fn pass(
-        &mut self,
-        plan: &Message,
-        bytes: &[u8],
-        seen: &mut Seen,
-        first: &mut bool,
-    ) -> Result<Came, Fault> {
+    fn pass(&mut self, plan: &Message, bytes: &[u8], seen: &mut Seen) -> Result<Came, Fault> {
         let mut wire = Wire::new(bytes);
-        let mut looked_ahead = false;
+        let mut looked_ahead = !plan.recurses;
         loop {
             let ahead = wire;
             let Some((number, raw)) = wire.next()? else { return Ok(Came::Once) };
             let Some((at, field)) = plan.by_number(number) else { continue };
-            if field.recurses() && !looked_ahead {
+            if !looked_ahead && field.recurses() {
                 // No message is written twice: at each of many levels that would double the work.
                 looked_ahead = true;
                 if self.comes_oddly(plan, ahead, seen.clone())? {
@@ -69,10 +66,10 @@ impl Writer<'_, '_> {
                 }
             }
             let came = match field.shape {
-                Shape::Single => self.single(at, field, raw, seen, first),
-                Shape::Repeated { .. } => self.run(at, field, raw, &mut wire, seen, first),
+                Shape::Single => self.single(at, field, raw, seen),
+                Shape::Repeated { .. } => self.run(at, field, raw, &mut wire, seen),
                 Shape::Map { key, value } => {
-                    self.map_run((key, value), field, raw, &mut wire, first).map(|any| !any || seen.enter(at))
+                    self.map_run((key, value), field, raw, &mut wire).map(|any| !any || seen.enter(at))
                 }
             };
             if !came.map_err(|fault| fault.within(&field.name))? {
@@ -104,14 +101,7 @@ impl Writer<'_, '_> {
 
     /// One value of a singular field; false if it isn't the first of the field or its oneof.
     #[inline]
-    fn single(
-        &mut self,
-        at: usize,
-        field: &Field,
-        raw: Raw<'_>,
-        seen: &mut Seen,
-        first: &mut bool,
-    ) -> Result<bool, Fault> {
+    fn single(&mut self, at: usize, field: &Field, raw: Raw<'_>, seen: &mut Seen) -> Result<bool, Fault> {
         if !self.takes(field.kind, raw) {
             return Ok(true);
         }
@@ -123,17 +113,17 @@ impl Writer<'_, '_> {
         if !seen.enter(at) {
             return Ok(false);
         }
-        self.member(field, raw, first)?;
+        self.member(field, raw)?;
         Ok(true)
     }
 
     /// Writes a singular member, unless it is a default that is as good as absent.
     #[inline]
-    fn member(&mut self, field: &Field, raw: Raw<'_>, first: &mut bool) -> Result<(), Fault> {
+    fn member(&mut self, field: &Field, raw: Raw<'_>) -> Result<(), Fault> {
         if field.presence == Presence::Implicit && raw.is_default(field.kind) && !self.options.emit_defaults {
             return Ok(());
         }
-        self.key(field, first)?;
+        self.key(field)?;
         self.value_of(field.kind, raw)
     }
 
@@ -145,12 +135,11 @@ impl Writer<'_, '_> {
         raw: Raw<'_>,
         wire: &mut Wire<'_>,
         seen: &mut Seen,
-        first: &mut bool,
     ) -> Result<bool, Fault> {
         let mut list = List::Closed;
         let mut next = Some(raw);
         while let Some(raw) = next {
-            self.items(field, raw, &mut list, first)?;
+            self.items(field, raw, &mut list)?;
             next = wire.next_of(field.number)?;
         }
         Ok(!self.close(list) || seen.enter(at))
@@ -163,43 +152,49 @@ impl Writer<'_, '_> {
         field: &Field,
         raw: Raw<'_>,
         wire: &mut Wire<'_>,
-        first: &mut bool,
     ) -> Result<bool, Fault> {
         let mut map = Map::new(kinds);
         let mut next = Some(raw);
         while let Some(raw) = next {
-            self.entry(field, raw, &mut map, first)?;
+            self.entry(field, raw, &mut map)?;
             next = wire.next_of(field.number)?;
         }
-        Ok(map.close(self.out))
+        Ok(map.close(self.out, &mut self.members))
     }
 
-    fn entry(&mut self, field: &Field, raw: Raw<'_>, map: &mut Map, first: &mut bool) -> Result<(), Fault> {
+    fn entry(&mut self, field: &Field, raw: Raw<'_>, map: &mut Map) -> Result<(), Fault> {
         let Raw::Bytes(bytes) = raw else { return Ok(()) };
-        if !map.is_open() {
-            self.key(field, first)?;
-            map.open(self.out);
+        if map.is_open() {
+            return self.map_entry(map, bytes);
         }
-        self.map_entry(map, bytes)
+        let start = self.out.len();
+        self.key(field)?;
+        map.open(self.out, &self.members);
+        self.map_entry(map, bytes)?;
+        // The entry may be an unknown field: there is no map yet.
+        if map.abandon_if_empty(&self.members) {
+            self.out.truncate(start);
+        }
+        Ok(())
     }
 
     /// One value of a repeated field, or a pack of them.
-    fn items(&mut self, field: &Field, raw: Raw<'_>, list: &mut List, first: &mut bool) -> Result<(), Fault> {
+    fn items(&mut self, field: &Field, raw: Raw<'_>, list: &mut List) -> Result<(), Fault> {
         if let Raw::Bytes(packed) = raw
             && field.kind.is_packable()
         {
             let mut wire = Wire::new(packed);
             while !wire.is_end() {
                 let raw = field.kind.unpack(&mut wire)?;
-                self.item(field, raw, list, first)?;
+                self.item(field, raw, list)?;
             }
             return Ok(());
         }
-        if field.kind.fits(raw) { self.item(field, raw, list, first) } else { Ok(()) }
+        if field.kind.fits(raw) { self.item(field, raw, list) } else { Ok(()) }
     }
 
     #[inline]
-    fn item(&mut self, field: &Field, raw: Raw<'_>, list: &mut List, first: &mut bool) -> Result<(), Fault> {
+    fn item(&mut self, field: &Field, raw: Raw<'_>, list: &mut List) -> Result<(), Fault> {
         if self.is_unknown(field.kind, raw) {
             return Ok(());
         }
@@ -207,7 +202,7 @@ impl Writer<'_, '_> {
             self.check_len()?;
             self.out.push(b',');
         } else {
-            self.key(field, first)?;
+            self.key(field)?;
             self.out.push(b'[');
             *list = List::Open;
         }
@@ -224,13 +219,7 @@ impl Writer<'_, '_> {
 
     /// Gathers all values first: the last of a singular field counts, sub-messages merge, repeated ones add
     /// up, and of a oneof the last member stays.
-    fn gathered(
-        &mut self,
-        plan: &Message,
-        bytes: &[u8],
-        seen: &mut Seen,
-        first: &mut bool,
-    ) -> Result<(), Fault> {
+    fn gathered(&mut self, plan: &Message, bytes: &[u8], seen: &mut Seen) -> Result<(), Fault> {
         let mut values: Vec<(usize, Raw<'_>)> = Vec::new();
         // Of each oneof the member that it has, and where in `values` that came in the place of another.
         let mut members: Vec<(usize, usize)> = vec![(usize::MAX, 0); plan.oneofs];
@@ -257,7 +246,7 @@ impl Writer<'_, '_> {
         for values in values.chunk_by(|(a, _), (b, _)| a == b) {
             let at = values[0].0;
             let field = &plan.fields[at];
-            let written = self.gathered_field(field, values, first);
+            let written = self.gathered_field(field, values);
             if written.map_err(|fault| fault.within(&field.name))? {
                 seen.enter(at);
             }
@@ -266,12 +255,7 @@ impl Writer<'_, '_> {
     }
 
     /// Writes the values of one field, at least one; false if they are none that it has.
-    fn gathered_field(
-        &mut self,
-        field: &Field,
-        values: &[(usize, Raw<'_>)],
-        first: &mut bool,
-    ) -> Result<bool, Fault> {
+    fn gathered_field(&mut self, field: &Field, values: &[(usize, Raw<'_>)]) -> Result<bool, Fault> {
         match field.shape {
             Shape::Single => {
                 let merged: Vec<u8>;
@@ -282,31 +266,31 @@ impl Writer<'_, '_> {
                     }
                     _ => values.last().map_or(Raw::Bytes(&[]), |(_, raw)| *raw),
                 };
-                self.member(field, raw, first)?;
+                self.member(field, raw)?;
                 Ok(true)
             }
             Shape::Repeated { .. } => {
                 let mut list = List::Closed;
-                values.iter().try_for_each(|(_, raw)| self.items(field, *raw, &mut list, first))?;
+                values.iter().try_for_each(|(_, raw)| self.items(field, *raw, &mut list))?;
                 Ok(self.close(list))
             }
             Shape::Map { key, value } => {
                 let mut map = Map::new((key, value));
-                values.iter().try_for_each(|(_, raw)| self.entry(field, *raw, &mut map, first))?;
-                Ok(map.close(self.out))
+                values.iter().try_for_each(|(_, raw)| self.entry(field, *raw, &mut map))?;
+                Ok(map.close(self.out, &mut self.members))
             }
         }
     }
 
     /// The fields without presence that weren't there.
-    fn defaults(&mut self, plan: &Message, seen: &Seen, first: &mut bool) -> Result<(), Fault> {
+    fn defaults(&mut self, plan: &Message, seen: &Seen) -> Result<(), Fault> {
         for (_, field) in plan.fields.iter().enumerate().filter(|(at, _)| !seen.has(*at)) {
             let is_extension = field.name.starts_with('[');
             let is_single = field.shape == Shape::Single;
             if is_extension || (is_single && field.presence == Presence::Explicit) {
                 continue;
             }
-            self.key(field, first)?;
+            self.key(field)?;
             self.default_of(field)?;
         }
         Ok(())
@@ -318,7 +302,14 @@ impl Writer<'_, '_> {
             (Shape::Repeated { .. }, _) => b"[]",
             (Shape::Map { .. }, _) => b"{}",
             (Shape::Single, Kind::Message(_) | Kind::Group(_)) => b"null",
-            (Shape::Single, kind) => return self.value_of(kind, self.zero(kind)),
+            (Shape::Single, kind) => {
+                let default = match &field.default {
+                    Some(declared) if kind.is_packable() => kind.unpack(&mut Wire::new(declared))?,
+                    Some(declared) => Raw::Bytes(declared),
+                    None => self.zero(kind),
+                };
+                return self.value_of(kind, default);
+            }
         };
         self.out.extend_from_slice(text);
         Ok(())
@@ -343,15 +334,14 @@ impl Writer<'_, '_> {
             }
         }
         let start = self.out.len();
-        let mut first = true;
         if !values.is_empty() {
-            self.gathered_field(field, &values, &mut first).map_err(|fault| fault.within(&field.name))?;
+            self.gathered_field(field, &values).map_err(|fault| fault.within(&field.name))?;
         }
-        if first {
+        if self.out.len() == start {
             return self.default_of(field);
         }
         // The key is not wanted.
-        self.out.drain(start..start + self.key_text(field).len());
+        self.out.drain(start..start + self.key_of(field).text().len());
         Ok(())
     }
 }

@@ -101,6 +101,17 @@ impl Writer<'_, '_> {
     /// One value of a kind that it fits.
     #[inline]
     pub(super) fn value_of(&mut self, kind: Kind, raw: Raw<'_>) -> Result<(), Fault> {
+        match (kind, raw) {
+            (Kind::String { utf8 }, Raw::Bytes(bytes)) if !text::string(bytes, self.out) => {
+                Err(not_utf8(utf8))
+            }
+            (Kind::String { .. }, _) => Ok(()),
+            _ => self.other_value_of(kind, raw),
+        }
+    }
+
+    #[inline(never)]
+    fn other_value_of(&mut self, kind: Kind, raw: Raw<'_>) -> Result<(), Fault> {
         match raw {
             Raw::Varint(value) => self.varint_of(kind, value),
             Raw::Fixed64(value) => match kind {
@@ -150,20 +161,10 @@ impl Writer<'_, '_> {
 
     fn bytes_of(&mut self, kind: Kind, bytes: &[u8]) -> Result<(), Fault> {
         match kind {
-            Kind::Message(id) | Kind::Group(id) => self.message(id, bytes),
-            Kind::Bytes => {
-                text::base64(bytes, self.out);
-                Ok(())
-            }
-            kind => {
-                let text = std::str::from_utf8(bytes).map_err(|_| match kind {
-                    Kind::String { utf8: true } => Fault::malformed("a string is not UTF-8"),
-                    _ => Fault::new("a string is not UTF-8: declare it as bytes"),
-                })?;
-                text::string(text, self.out);
-                Ok(())
-            }
+            Kind::Message(id) | Kind::Group(id) => return self.message(id, bytes),
+            _ => text::base64(bytes, self.out),
         }
+        Ok(())
     }
 
     fn int64(&mut self, value: i64) -> Result<(), Fault> {
@@ -185,6 +186,15 @@ impl Writer<'_, '_> {
     }
 }
 
+#[cold]
+fn not_utf8(verified: bool) -> Fault {
+    match verified {
+        true => Fault::malformed("a string is not UTF-8"),
+        false => Fault::new("a string is not UTF-8: declare it as bytes"),
+    }
+}
+
+#[cold]
 fn unsafe_number() -> Fault {
     Fault::new("an integer is beyond 2^53 - 1, which a JSON number can't hold: set `int64: string`")
 }

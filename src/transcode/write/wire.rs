@@ -29,7 +29,7 @@ impl<'b> Wire<'b> {
     }
 
     /// The next field's number and value.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next(&mut self) -> Result<Option<(u32, Raw<'b>)>, Fault> {
         if self.left.is_empty() {
             return Ok(None);
@@ -39,7 +39,7 @@ impl<'b> Wire<'b> {
     }
 
     /// The next field if it has this number; otherwise nothing is taken.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_of(&mut self, number: u32) -> Result<Option<Raw<'b>>, Fault> {
         let before = *self;
         if !self.left.is_empty() {
@@ -52,8 +52,19 @@ impl<'b> Wire<'b> {
         Ok(None)
     }
 
-    #[inline]
+    #[inline(always)]
     fn tag(&mut self) -> Result<(u32, u8), Fault> {
+        match *self.left {
+            [a @ 8..0x80, ref left @ ..] => {
+                self.left = left;
+                Ok((u32::from(a >> 3), a & 7))
+            }
+            _ => self.long_tag(),
+        }
+    }
+
+    #[inline(never)]
+    fn long_tag(&mut self) -> Result<(u32, u8), Fault> {
         let before = self.left.len();
         let tag = self.varint()?;
         let is_overlong = TAG_BYTES_MAX < before - self.left.len();
@@ -64,15 +75,22 @@ impl<'b> Wire<'b> {
         Ok((tag >> 3, (tag & 7).to_le_bytes()[0]))
     }
 
-    #[inline]
+    #[inline(always)]
     fn value(&mut self, number: u32, wire_type: u8) -> Result<Raw<'b>, Fault> {
         match wire_type {
             0 => Ok(Raw::Varint(self.varint()?)),
-            1 => self.array().map(u64::from_le_bytes).map(Raw::Fixed64),
             2 => {
                 let len = self.varint()?;
                 Ok(Raw::Bytes(self.take(len)?))
             }
+            _ => self.rare_value(number, wire_type),
+        }
+    }
+
+    #[inline(never)]
+    fn rare_value(&mut self, number: u32, wire_type: u8) -> Result<Raw<'b>, Fault> {
+        match wire_type {
+            1 => self.array().map(u64::from_le_bytes).map(Raw::Fixed64),
             3 => self.group(number).map(Raw::Group),
             5 => self.array().map(u32::from_le_bytes).map(Raw::Fixed32),
             _ => Err(Fault::malformed("a wire type is unknown, or a group ends that never began")),
@@ -94,6 +112,7 @@ impl<'b> Wire<'b> {
         }
     }
 
+    #[inline(never)]
     fn long_varint(&mut self) -> Result<u64, Fault> {
         let mut value = 0;
         for (at, byte) in self.left.iter().take(VARINT_BYTES_MAX).enumerate() {
@@ -115,6 +134,7 @@ impl<'b> Wire<'b> {
         Ok(*array)
     }
 
+    #[inline]
     fn take(&mut self, len: u64) -> Result<&'b [u8], Fault> {
         let taken = usize::try_from(len).ok().and_then(|len| self.left.split_at_checked(len));
         let Some((taken, left)) = taken else { return Err(cut()) };
@@ -149,6 +169,7 @@ impl<'b> Wire<'b> {
     }
 }
 
+#[cold]
 fn cut() -> Fault {
     Fault::malformed("a value is cut short")
 }

@@ -110,17 +110,29 @@ impl Writer<'_, '_> {
 
     /// A path whose underscores become capitals; one that wouldn't come back the same is an error.
     fn camel(&mut self, path: &str) -> Result<(), Fault> {
-        if path.is_empty() {
-            return Err(Fault::new("a path of a FieldMask is empty"));
+        for (at, part) in path.split('.').enumerate() {
+            if at > 0 {
+                self.out.push(b'.');
+            }
+            match part {
+                "" => return Err(Fault::new("a path of a FieldMask has an empty part")),
+                // Masks use it for everything, and the reader has it too.
+                "*" => self.out.push(b'*'),
+                name => self.camel_name(name)?,
+            }
         }
-        let mut bytes = path.bytes();
+        Ok(())
+    }
+
+    fn camel_name(&mut self, name: &str) -> Result<(), Fault> {
+        let mut bytes = name.bytes();
         while let Some(byte) = bytes.next() {
             match byte {
                 b'_' => match bytes.next() {
                     Some(next @ b'a'..=b'z') => self.out.push(next.to_ascii_uppercase()),
                     _ => return Err(Fault::new("a path of a FieldMask has no lowerCamelCase form")),
                 },
-                b'a'..=b'z' | b'0'..=b'9' | b'.' => self.out.push(byte),
+                b'a'..=b'z' | b'0'..=b'9' => self.out.push(byte),
                 _ => return Err(Fault::new("a path of a FieldMask is not in snake_case")),
             }
         }
@@ -137,14 +149,14 @@ impl Writer<'_, '_> {
             return Err(Fault::new("google.protobuf.Struct is not as protobuf declares it"));
         };
         let mut map = Map::new((key, value));
-        map.open(self.out);
+        map.open(self.out, &self.members);
         let mut wire = Wire::new(bytes);
         while let Some((number, raw)) = wire.next()? {
             if let (1, Raw::Bytes(entry)) = (number, raw) {
-                self.map_entry(&mut map, entry)?;
+                self.map_entry(&map, entry)?;
             }
         }
-        map.close(self.out);
+        map.close(self.out, &mut self.members);
         Ok(())
     }
 

@@ -215,7 +215,7 @@ impl Stage {
 enum Engine {
     Gzip { inflate: Box<Decompress>, member: Member },
     Brotli { state: Box<Brotli>, is_done: bool },
-    Zstd { frame: zstd::stream::raw::Decoder<'static>, member: Member },
+    Zstd { frame: zstd::stream::raw::Decoder<'static>, member: Member, owed: Owed },
 }
 
 /// Where the engine stands among the members (gzip) or frames (zstd) of its stream.
@@ -227,6 +227,13 @@ enum Member {
     Inside { is_first: bool },
     /// After the end of one.
     Ended,
+}
+
+/// Whether output may wait in the codec, since there was no more room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owed {
+    Nothing,
+    Output,
 }
 
 impl Member {
@@ -252,7 +259,7 @@ impl Engine {
                 let fault = |_| CodingFault::Codec(coding);
                 let mut frame = zstd::stream::raw::Decoder::new().map_err(fault)?;
                 frame.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX)).map_err(fault)?;
-                Ok(Self::Zstd { frame, member: Member::First })
+                Ok(Self::Zstd { frame, member: Member::First, owed: Owed::Nothing })
             }
             Encoding::Gzip | Encoding::Identity => Ok(Self::Gzip {
                 inflate: Box::new(Decompress::new_gzip(GZIP_WINDOW_LOG)),
@@ -273,7 +280,7 @@ impl Engine {
         match self {
             Self::Gzip { inflate, member } => gunzip(inflate, member, input, out),
             Self::Brotli { state, is_done } => unbrotli(state, is_done, input, out),
-            Self::Zstd { frame, member } => unzstd(frame, member, input, out),
+            Self::Zstd { frame, member, owed } => unzstd(frame, member, owed, input, out),
         }
     }
 }
@@ -342,12 +349,15 @@ fn unbrotli(
 fn unzstd(
     frame: &mut zstd::stream::raw::Decoder<'static>,
     member: &mut Member,
+    owed: &mut Owed,
     input: &[u8],
     out: &mut [u8],
 ) -> Result<(usize, usize), CodingFault> {
     //= https://www.rfc-editor.org/rfc/rfc8878#section-3
     //# Zstandard compressed data is made up of one or more frames.
-    if matches!(member, Member::First | Member::Ended) && input.is_empty() {
+    // Of calls that move nothing the codec takes a few only, and clients may send empty frames.
+    let is_idle = matches!(member, Member::First | Member::Ended) || *owed == Owed::Nothing;
+    if is_idle && input.is_empty() {
         return Ok((0, 0));
     }
     member.begin();
@@ -355,6 +365,7 @@ fn unzstd(
     if status.remaining == 0 {
         *member = Member::Ended;
     }
+    *owed = if status.bytes_written == out.len() { Owed::Output } else { Owed::Nothing };
     Ok((status.bytes_read, status.bytes_written))
 }
 

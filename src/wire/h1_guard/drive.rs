@@ -74,18 +74,36 @@ fn recount(stream: &[u8]) -> (u64, bool) {
         };
         requests += 1;
         rest = body;
+        let is_get = head.starts_with(b"GET ");
         let head = head.to_ascii_lowercase();
         assert!(!head.is_empty(), "a head has a request line");
         let value = |name: &[u8]| split_at(&head, name).map(|(_, after)| line(after).trim_ascii());
-        if let Some(length) = value(b"\r\ncontent-length:") {
+        let length = value(b"\r\ncontent-length:");
+        let is_empty = length.is_none_or(|length| length.iter().all(|&byte| byte == b'0'));
+        let is_chunked = value(b"\r\ntransfer-encoding:").is_some();
+        if is_get && is_empty && !is_chunked && asks_for_websocket(&head) {
+            return (requests, false);
+        }
+        if let Some(length) = length {
             let length = String::from_utf8_lossy(length).parse().expect("digits passed");
             let Some(after) = rest.get(length..) else { return (requests, false) };
             rest = after;
-        } else if value(b"\r\ntransfer-encoding:").is_some() {
+        } else if is_chunked {
             let Some(after) = after_chunks(rest) else { return (requests, false) };
             rest = after;
         }
     }
+}
+
+/// Whether a head in lower case is of HTTP/1.1 and has an Upgrade to WebSocket among its fields.
+fn asks_for_websocket(head: &[u8]) -> bool {
+    let mut lines = head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.next().is_some_and(|line| line.ends_with(b" http/1.1"))
+        && lines.any(|line| {
+            line.strip_prefix(b"upgrade:").is_some_and(|value| {
+                value.split(|&byte| byte == b',').any(|item| item.trim_ascii() == b"websocket")
+            })
+        })
 }
 
 /// What follows a chunked body, if it is whole.

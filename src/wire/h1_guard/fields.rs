@@ -13,6 +13,7 @@ pub(super) struct Fields {
     host: Seen,
     length: Option<u64>,
     chunked: Seen,
+    websocket: Seen,
     /// The field being read.
     name: Name,
 }
@@ -24,10 +25,13 @@ pub(super) enum Body {
     Length(u64),
     /// By chunks.
     Chunked,
+    /// None; and what follows the head is no HTTP, unless the server refuses to switch.
+    Switch,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Method {
+    Get,
     Options,
     #[default]
     Other,
@@ -66,9 +70,11 @@ impl Fields {
         if text.is(b"CONNECT") {
             return Err((501, "CONNECT is not served here, send another method"));
         }
-        if text.is(b"OPTIONS") {
-            self.method = Method::Options;
-        }
+        self.method = match text.bytes() {
+            b"GET" => Method::Get,
+            b"OPTIONS" => Method::Options,
+            _ => Method::Other,
+        };
         Ok(())
     }
 
@@ -130,7 +136,10 @@ impl Fields {
             Name::Host => self.read_host(value),
             Name::ContentLength => self.read_length(value),
             Name::TransferEncoding => self.read_encoding(value),
-            Name::Upgrade => read_upgrade(value),
+            Name::Upgrade => {
+                self.read_upgrade(value);
+                Ok(())
+            }
         }
     }
 
@@ -140,12 +149,29 @@ impl Fields {
             return Err(bad("no host header, send one"));
         }
         match (self.chunked, self.length) {
+            (Seen::Never, None | Some(0)) if self.switches() => Ok(Body::Switch),
             (Seen::Never, length) => Ok(Body::Length(length.unwrap_or(0))),
             (Seen::Once, Some(_)) => Err(bad("both content-length and transfer-encoding, send one of them")),
             (Seen::Once, None) if self.version == Version::Http10 => {
                 Err(bad("transfer-encoding in HTTP/1.0, send content-length or HTTP/1.1"))
             }
             (Seen::Once, None) => Ok(Body::Chunked),
+        }
+    }
+
+    /// Whether the server may answer with 101 (RFC 6455, section 4.1).
+    fn switches(&self) -> bool {
+        self.websocket == Seen::Once && self.method == Method::Get && self.version == Version::Http11
+    }
+
+    /// Other protocols than WebSocket, `h2c` among them, are left alone.
+    fn read_upgrade(&mut self, value: &[u8]) {
+        //= https://www.rfc-editor.org/rfc/rfc9110#section-7.8
+        //# A server MAY ignore a received Upgrade header field if it wishes to continue using the current
+        //# protocol on that connection.
+        let is_websocket = |item: &[u8]| trim(item).eq_ignore_ascii_case(b"websocket");
+        if value.split(|&byte| byte == b',').any(is_websocket) {
+            self.websocket = Seen::Once;
         }
     }
 
@@ -204,14 +230,6 @@ fn is_authority(value: &[u8]) -> bool {
     };
     let is_port = |port: &[u8]| port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
     is_host && (rest.is_empty() || rest.strip_prefix(b":").is_some_and(is_port))
-}
-
-fn read_upgrade(value: &[u8]) -> Result<(), Problem> {
-    let is_h2 = |item: &[u8]| trim(item).get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2"));
-    if value.split(|&byte| byte == b',').any(is_h2) {
-        return Err((501, "upgrade to h2c is not served, send HTTP/2 with prior knowledge or over TLS"));
-    }
-    Ok(())
 }
 
 /// The chunk size after one more hexadecimal digit.

@@ -64,8 +64,8 @@ pub fn accept_stream(headers: &HeaderMap) -> StreamForm {
 
 /// The coding of the reply's body among those offered, given in the gateway's order of preference.
 ///
-/// `None` where the client takes none of them, not even the bytes as they are: a 406.
-pub fn accept_encoding(headers: &HeaderMap, offered: &[Encoding]) -> Option<Encoding> {
+/// Where the client takes none of them, not even the bytes as they are, they are sent as they are.
+pub fn accept_encoding(headers: &HeaderMap, offered: &[Encoding]) -> Encoding {
     let mut best: Option<(Encoding, Liking)> = None;
     for coding in offered.iter().copied().filter(|coding| *coding != Encoding::Identity) {
         let liking = coding_liking(headers, coding);
@@ -79,11 +79,13 @@ pub fn accept_encoding(headers: &HeaderMap, offered: &[Encoding]) -> Option<Enco
     let identity = coding_liking(headers, Encoding::Identity);
     match best {
         Some((_, liking)) if identity.rank == NAMED && liking.quality < identity.quality => {
-            Some(Encoding::Identity)
+            Encoding::Identity
         }
-        Some((coding, _)) => Some(coding),
-        None if identity.rank > UNNAMED && identity.quality == 0 => None,
-        None => Some(Encoding::Identity),
+        Some((coding, _)) => coding,
+        //= https://www.rfc-editor.org/rfc/rfc9110#section-12.4.1
+        //# disregard the header field by treating the response as if it is not subject to content
+        //# negotiation for that request header field
+        None => Encoding::Identity,
     }
 }
 
@@ -227,38 +229,38 @@ mod tests {
         use Encoding::Gzip;
         use Encoding::Identity;
         use Encoding::Zstd;
-        let table: [(&[&str], Option<Encoding>); 24] = [
-            (&[], Some(Identity)),
-            (&[""], Some(Identity)),
-            (&["gzip"], Some(Gzip)),
-            (&["x-gzip"], Some(Gzip)),
-            (&["GZIP, Br"], Some(Brotli)),
-            (&["gzip, deflate, br, zstd"], Some(Brotli)),
-            (&["gzip", "zstd"], Some(Zstd)),
-            (&["gzip;q=1.0, br;q=0.8"], Some(Gzip)),
-            (&["gzip; q=0.5"], Some(Gzip)),
-            (&["gzip;q=0.5, identity"], Some(Identity)),
-            (&["gzip;q=0.5, identity;q=0.4"], Some(Gzip)),
-            (&["gzip;q=0"], Some(Identity)),
-            (&["deflate"], Some(Identity)),
-            (&["deflate, identity;q=0"], None),
-            (&["identity;q=0"], None),
-            (&["*;q=0"], None),
-            (&["*;q=0, identity"], Some(Identity)),
-            (&["*;q=0, gzip;q=0.1"], Some(Gzip)),
-            (&["*"], Some(Brotli)),
-            (&["br;q=0, *"], Some(Zstd)),
-            (&["*;q=0.5, gzip;q=0.6"], Some(Gzip)),
-            (&["identity;q=0, zstd;q=0.001"], Some(Zstd)),
-            (&["gzip;q=x"], Some(Identity)),
-            (&["gzip;q=1.0000, br;q=0.1"], Some(Brotli)),
+        let table: [(&[&str], Encoding); 24] = [
+            (&[], Identity),
+            (&[""], Identity),
+            (&["gzip"], Gzip),
+            (&["x-gzip"], Gzip),
+            (&["GZIP, Br"], Brotli),
+            (&["gzip, deflate, br, zstd"], Brotli),
+            (&["gzip", "zstd"], Zstd),
+            (&["gzip;q=1.0, br;q=0.8"], Gzip),
+            (&["gzip; q=0.5"], Gzip),
+            (&["gzip;q=0.5, identity"], Identity),
+            (&["gzip;q=0.5, identity;q=0.4"], Gzip),
+            (&["gzip;q=0"], Identity),
+            (&["deflate"], Identity),
+            (&["deflate, identity;q=0"], Identity),
+            (&["identity;q=0"], Identity),
+            (&["*;q=0"], Identity),
+            (&["*;q=0, identity"], Identity),
+            (&["*;q=0, gzip;q=0.1"], Gzip),
+            (&["*"], Brotli),
+            (&["br;q=0, *"], Zstd),
+            (&["*;q=0.5, gzip;q=0.6"], Gzip),
+            (&["identity;q=0, zstd;q=0.001"], Zstd),
+            (&["gzip;q=x"], Identity),
+            (&["gzip;q=1.0000, br;q=0.1"], Brotli),
         ];
         for (lines, want) in table {
             assert_eq!(accept_encoding(&head("accept-encoding", lines), &Encoding::ALL), want, "{lines:?}");
         }
         let headers = head("accept-encoding", &["br, gzip;q=0.1"]);
-        assert_eq!(accept_encoding(&headers, &[Gzip]), Some(Gzip));
-        assert_eq!(accept_encoding(&headers, &[]), Some(Identity));
+        assert_eq!(accept_encoding(&headers, &[Gzip]), Gzip);
+        assert_eq!(accept_encoding(&headers, &[]), Identity);
     }
 
     #[test]
@@ -281,7 +283,7 @@ mod tests {
             headers.append("accept-encoding", HeaderValue::from_str(&text).unwrap());
             accept_encoding(&headers, &Encoding::ALL);
             let headers = head("accept-encoding", &["br;q=0, zstd;q=0, gzip;q=0"]);
-            prop_assert_eq!(accept_encoding(&headers, &Encoding::ALL), Some(Encoding::Identity));
+            prop_assert_eq!(accept_encoding(&headers, &Encoding::ALL), Encoding::Identity);
         }
     }
 }

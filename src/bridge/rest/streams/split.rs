@@ -256,7 +256,9 @@ impl Splitter {
     /// Looks for the end of a text from the first byte of the chunk on. The bracket or quote that opens a text is
     /// read here too, since nothing of it is in `begun` then.
     fn scan(&self, mut text: Text) -> Result<Found, SplitFault> {
-        let bytes = &self.chunk[..];
+        // One byte over the limit is enough: what comes after it is no fault before the length is.
+        let room = (self.limits.message_bytes_max - self.begun.len()).saturating_add(1);
+        let bytes = &self.chunk[..room.min(self.chunk.len())];
         let mut at = 0;
         if self.begun.is_empty()
             && let Text::Quoted { depth: 0, .. } = text
@@ -583,6 +585,18 @@ mod tests {
         }
         assert_eq!(SplitFault::TooLarge { message_bytes_max: 1 }.refusal().reason, Reason::MessageTooLarge);
         assert_eq!(SplitFault::TooDeep { depth_max: 1 }.refusal().http_status(), 400);
+    }
+
+    #[test]
+    fn the_limit_is_met_before_a_later_fault() {
+        let too_large = Some(SplitFault::TooLarge { message_bytes_max: 64 });
+        for (opening, fault) in [("{\"a\":", "\n"), ("\"a", "\n"), ("1", "{"), ("[", "[[[[[[[[[[")] {
+            let body = format!("{opening}{}{fault}", "1".repeat(100));
+            for cuts in [&[1][..], &[7], &[1000]] {
+                let (texts, fault) = split(SplitShape::Lines, body.as_bytes(), cuts);
+                assert_eq!((texts, fault), (Vec::new(), too_large.clone()), "{body:?} {cuts:?}");
+            }
+        }
     }
 
     #[test]
