@@ -308,6 +308,20 @@ async fn errors_of_the_service_and_of_the_gateway_have_the_form_that_is_set() {
 }
 
 #[tokio::test]
+async fn errors_keep_all_of_the_metadata_before_them() {
+    let head = vec![("x-note", "a"), ("x-note", "b"), ("x-other", "c")];
+    let service =
+        Service::start(move |_| Told { head: head.clone(), ..Told::default().failing(5, "gone") }).await;
+    let gateway = before(&service, "");
+    for version in VERSIONS {
+        let answer = once(version, gateway.address(), &get("/v1/show")).await;
+        let notes: Vec<_> =
+            answer.headers.get_all("x-note").iter().map(|note| note.to_str().unwrap()).collect();
+        assert_eq!((answer.status, notes, answer.header("x-other")), (404, vec!["a", "b"], "c"));
+    }
+}
+
+#[tokio::test]
 async fn the_openapi_document_is_served_where_it_is_set_and_changes_with_its_module() {
     let service = Service::echo().await;
     let folder = tempfile::tempdir().unwrap();
@@ -684,4 +698,5 @@ async fn access_lines_name_why_a_reply_could_not_be_told() {
     assert_eq!(line["reason"], "UPSTREAM_REPLY_INVALID", "{line}");
     assert_eq!((&line["http_status"], &line["dialect"]), (&json!(502), &json!("rest")), "{line}");
     assert_eq!(line["api"], "lab", "{line}");
+    assert_eq!((&line["method"], &line["path"]), (&json!("/lab.v1.Lab/Show"), &json!("/v1/show")), "{line}");
 }

@@ -390,13 +390,11 @@ impl Encoder {
     fn respond(&mut self, response: Response<Bytes>, out: &mut Out) {
         self.state = State::Begun;
         let (mut head, body) = response.into_parts();
-        for (name, value) in std::mem::take(&mut self.metadata) {
-            if let Some(name) = name
-                && !head.headers.contains_key(&name)
-            {
-                head.headers.append(name, value);
-            }
+        let mut metadata = std::mem::take(&mut self.metadata);
+        for name in head.headers.keys() {
+            metadata.remove(name);
         }
+        head.headers.extend(metadata);
         head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         if self.wanted.verb != Verb::Head && !body.is_empty() {
             out.data = Some(body);
