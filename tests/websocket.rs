@@ -515,24 +515,34 @@ async fn a_panic_ends_one_websocket() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_that_cannot_be_told_ends_with_an_error() {
-    let reply = |data: &'static [u8]| {
+    let reply = |messages: &'static [&[u8]]| {
         move |_| {
             let head = vec![(":status", "200"), ("content-type", "application/grpc")];
+            let frames: Vec<_> = messages.iter().map(|message| grpc_frame(0, message)).collect();
             let acts = vec![
                 Act::Headers(head, Last::No),
-                Act::Data(grpc_frame(0, data), Last::No),
+                Act::Data(frames.concat().into(), Last::No),
                 Act::Headers(vec![("grpc-status", "0")], Last::Yes),
             ];
             (When::Head, acts)
         }
     };
-    let upstream = Upstream::start(reply(b"\x0a\xff"));
+    let upstream = Upstream::start(reply(&[b"\x0a\xff"]));
     let gateway = Gateway::start(&yaml(&[upstream.address], Parts::default()));
     let mut ws = Ws::open(Http::One, gateway.address(), DISCUSS, &[]).await;
     assert_eq!(ws.failure().await.1, 4013);
 
+    // What came with it and before it is heard first.
+    let upstream = Upstream::start(reply(&[b"\x0a\x01y", b"\x0a\xff"]));
+    let gateway = Gateway::start(&yaml(&[upstream.address], Parts::default()));
+    for http in BOTH {
+        let mut ws = Ws::open(http, gateway.address(), DISCUSS, &[]).await;
+        assert_eq!(ws.json().await["id"], "y", "{http:?}");
+        assert_eq!(ws.failure().await.1, 4013);
+    }
+
     // A reply that is over before the request is: the client hears it all the same.
-    let upstream = Upstream::start(reply(b"\x0a\x01z"));
+    let upstream = Upstream::start(reply(&[b"\x0a\x01z"]));
     let gateway = Gateway::start(&yaml(&[upstream.address], Parts::default()));
     for http in BOTH {
         let mut ws = Ws::open(http, gateway.address(), DISCUSS, &[]).await;

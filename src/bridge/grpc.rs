@@ -1,5 +1,7 @@
 //! The native gRPC dialect: frames pass as they come.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http::HeaderValue;
@@ -42,15 +44,7 @@ impl Bridge for Grpc {
         if head.method != http::Method::POST {
             return Err(Refusal::new(Reason::MethodNotAllowed, "call gRPC methods by POST").offering("POST"));
         }
-        let asked = match head.headers.remove("grpc-timeout") {
-            Some(value) => Some(parse_timeout(value.as_bytes()).ok_or_else(|| {
-                Refusal::new(
-                    Reason::RequestInvalid,
-                    "grpc-timeout is malformed: send at most 8 digits and one of H, M, S, m, u, n",
-                )
-            })?),
-            None => None,
-        };
+        let asked = asked_time(&mut head.headers)?;
         clean_request(&mut head.headers);
         //= https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#requests
         //# TE → "te" "trailers" # Used to detect incompatible proxies
@@ -75,6 +69,21 @@ impl Bridge for Grpc {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         status_into(headers, refusal);
         response
+    }
+}
+
+/// The time that `grpc-timeout` gives, which is taken out of the head.
+///
+/// # Errors
+/// A value that isn't one.
+pub(super) fn asked_time(headers: &mut HeaderMap) -> Result<Option<Duration>, Refusal> {
+    let Some(value) = headers.remove("grpc-timeout") else { return Ok(None) };
+    match parse_timeout(value.as_bytes()) {
+        Some(time) => Ok(Some(time)),
+        None => Err(Refusal::new(
+            Reason::RequestInvalid,
+            "grpc-timeout is malformed: send at most 8 digits and one of H, M, S, m, u, n",
+        )),
     }
 }
 
@@ -138,7 +147,7 @@ fn status_into(headers: &mut HeaderMap, refusal: &Refusal) {
     }
 }
 
-fn pushback_ms(after: std::time::Duration) -> u64 {
+fn pushback_ms(after: Duration) -> u64 {
     u64::try_from(after.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -80,7 +80,6 @@ pub(super) struct Encoder {
     wanted: Wanted,
     deframer: Option<Deframer>,
     bytes_max: usize,
-    /// The coding of the upstream's messages, which it may choose unasked.
     upstream: Upstream,
     /// Leading metadata, until the response's head is sent.
     metadata: HeaderMap,
@@ -93,11 +92,40 @@ pub(super) struct Encoder {
     coder: Option<compress::Encoder>,
 }
 
-/// How the upstream compresses messages.
+/// How the upstream compresses messages, which it may choose unasked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Upstream {
+pub(super) enum Upstream {
     Known(Encoding),
     Unknown,
+}
+
+impl Upstream {
+    /// Reads the head of a reply.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        match headers.get("grpc-encoding") {
+            Some(name) => Encoding::from_name(name.as_bytes()).map_or(Self::Unknown, Self::Known),
+            None => Self::Known(Encoding::Identity),
+        }
+    }
+
+    /// A message of at most `bytes_max` bytes as it was before it was compressed.
+    ///
+    /// # Errors
+    /// What can't be decompressed within the limit.
+    pub(super) fn plain(self, frame: Frame, bytes_max: usize) -> Result<Bytes, Refusal> {
+        if !frame.compressed {
+            return Ok(frame.payload);
+        }
+        let Self::Known(coding) = self else {
+            return Err(faults::invalid(
+                "the service compressed its reply in a way that the gateway doesn't know",
+            ));
+        };
+        let limits = compress::Limits::bytes(bytes_max as u64);
+        let mut plain = Vec::new();
+        compress::decode(&[coding], &frame.payload, limits, &mut plain).map_err(faults::coding)?;
+        Ok(plain.into())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,9 +160,7 @@ impl Encoder {
     fn head(&mut self, mut headers: HeaderMap) {
         let max = u32::try_from(self.bytes_max).unwrap_or(u32::MAX);
         self.deframer = Some(Deframer::new(is_compressed(&headers), max));
-        if let Some(name) = headers.get("grpc-encoding") {
-            self.upstream = Encoding::from_name(name.as_bytes()).map_or(Upstream::Unknown, Upstream::Known);
-        }
+        self.upstream = Upstream::of(&headers);
         adopt_reply(&mut headers);
         self.metadata = headers;
     }
@@ -158,7 +184,7 @@ impl Encoder {
             let Some(frame) = deframer.next_frame().map_err(faults::frame)? else {
                 break;
             };
-            let message = self.plain(frame)?;
+            let message = self.upstream.plain(frame, self.bytes_max)?;
             if !self.is_unary() {
                 self.stream_message(message, body, out)?;
             } else if self.message.replace(message).is_some() {
@@ -166,22 +192,6 @@ impl Encoder {
             }
         }
         Ok(())
-    }
-
-    /// A message as it was before the upstream compressed it.
-    fn plain(&self, frame: Frame) -> Result<Bytes, Refusal> {
-        if !frame.compressed {
-            return Ok(frame.payload);
-        }
-        let Upstream::Known(coding) = self.upstream else {
-            return Err(faults::invalid(
-                "the service compressed its reply in a way that the gateway doesn't know",
-            ));
-        };
-        let limits = compress::Limits::bytes(self.bytes_max as u64);
-        let mut plain = Vec::new();
-        compress::decode(&[coding], &frame.payload, limits, &mut plain).map_err(faults::coding)?;
-        Ok(plain.into())
     }
 
     /// The next message of a stream.

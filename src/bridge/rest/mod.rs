@@ -26,6 +26,7 @@ pub use endpoint::Options;
 use crate::bridge::Bridge;
 use crate::bridge::Decode;
 use crate::bridge::Opened;
+use crate::bridge::grpc::asked_time;
 use crate::bridge::rest::decode::Asked;
 use crate::bridge::rest::decode::Stream;
 use crate::bridge::rest::decode::Whole;
@@ -37,7 +38,6 @@ use crate::call::Bounds;
 use crate::call::Dialect;
 use crate::call::Reason;
 use crate::call::Refusal;
-use crate::call::deadline::parse_timeout;
 use crate::call::metadata::adopt_request;
 use crate::wire::compress::Encoding;
 
@@ -113,15 +113,7 @@ impl Bridge for Rest {
 
 /// Makes of a client's head what goes upstream, and reads the time that the client gives.
 fn adopt(head: &mut Parts) -> Result<Bounds, Refusal> {
-    let asked = match head.headers.remove("grpc-timeout") {
-        Some(value) => Some(parse_timeout(value.as_bytes()).ok_or_else(|| {
-            Refusal::new(
-                Reason::RequestInvalid,
-                "grpc-timeout is malformed: send at most 8 digits and one of H, M, S, m, u, n",
-            )
-        })?),
-        None => None,
-    };
+    let asked = asked_time(&mut head.headers)?;
     adopt_request(&mut head.headers);
     head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     head.headers.insert(header::TE, HeaderValue::from_static("trailers"));

@@ -257,7 +257,7 @@ impl Splitter {
     /// read here too, since nothing of it is in `begun` then.
     fn scan(&self, mut text: Text) -> Result<Found, SplitFault> {
         // One byte over the limit is enough: what comes after it is no fault before the length is.
-        let room = (self.limits.message_bytes_max - self.begun.len()).saturating_add(1);
+        let room = self.limits.message_bytes_max.saturating_sub(self.begun.len()).saturating_add(1);
         let bytes = &self.chunk[..room.min(self.chunk.len())];
         let mut at = 0;
         if self.begun.is_empty()

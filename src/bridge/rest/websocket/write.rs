@@ -10,6 +10,7 @@ use crate::bridge::Ending;
 use crate::bridge::Event;
 use crate::bridge::Out;
 use crate::bridge::is_compressed;
+use crate::bridge::rest::encode::Upstream;
 use crate::bridge::rest::endpoint::Endpoint;
 use crate::bridge::rest::errors::ErrorForm;
 use crate::bridge::rest::errors::Failure;
@@ -18,10 +19,8 @@ use crate::bridge::rest::websocket::call::Form;
 use crate::bridge::rest::websocket::call::Line;
 use crate::call::Reason;
 use crate::call::Refusal;
-use crate::wire::compress;
 use crate::wire::compress::Encoding;
 use crate::wire::frame::Deframer;
-use crate::wire::frame::Frame;
 
 /// The writer of one call. The response's head is sent before the call begins, so the reply's metadata aren't
 /// told.
@@ -30,24 +29,23 @@ pub(super) struct Writer {
     line: Line,
     bytes_max: usize,
     deframer: Option<Deframer>,
-    /// The coding of the upstream's messages; `None` is one that isn't known.
-    coding: Option<Encoding>,
+    upstream: Upstream,
     /// The message of a reply that has one, until the status is known.
     message: Option<Bytes>,
+    /// What was written before the message that can't be.
+    unsent: Vec<u8>,
 }
 
 impl Writer {
     pub(super) fn new(endpoint: Arc<Endpoint>, line: Line) -> Self {
-        let coding = Some(Encoding::Identity);
-        Self { endpoint, line, bytes_max: 0, deframer: None, coding, message: None }
+        let upstream = Upstream::Known(Encoding::Identity);
+        Self { endpoint, line, bytes_max: 0, deframer: None, upstream, message: None, unsent: Vec::new() }
     }
 
     fn head(&mut self, headers: &HeaderMap) {
         let max = u32::try_from(self.bytes_max).unwrap_or(u32::MAX);
         self.deframer = Some(Deframer::new(is_compressed(headers), max));
-        if let Some(name) = headers.get("grpc-encoding") {
-            self.coding = Encoding::from_name(name.as_bytes());
-        }
+        self.upstream = Upstream::of(headers);
     }
 
     fn frames(&mut self, bytes: Bytes, out: &mut Vec<u8>) -> Result<(), Refusal> {
@@ -57,7 +55,7 @@ impl Writer {
         while let Some(deframer) = &mut self.deframer {
             let next = deframer.next_frame().map_err(faults::frame)?;
             let Some(frame) = next else { break };
-            let message = self.plain(frame)?;
+            let message = self.upstream.plain(frame, self.bytes_max)?;
             if !self.endpoint.kind().one_reply() {
                 self.message(&message, out)?;
             } else if self.message.replace(message).is_some() {
@@ -65,22 +63,6 @@ impl Writer {
             }
         }
         Ok(())
-    }
-
-    /// A message as it was before the upstream compressed it.
-    fn plain(&self, frame: Frame) -> Result<Bytes, Refusal> {
-        if !frame.compressed {
-            return Ok(frame.payload);
-        }
-        let Some(coding) = self.coding else {
-            return Err(faults::invalid(
-                "the service compressed its reply in a way that the gateway doesn't know",
-            ));
-        };
-        let limits = compress::Limits::bytes(self.bytes_max as u64);
-        let mut plain = Vec::new();
-        compress::decode(&[coding], &frame.payload, limits, &mut plain).map_err(faults::coding)?;
-        Ok(plain.into())
     }
 
     /// A message in the form that the client uses.
@@ -135,11 +117,16 @@ impl Writer {
 
 impl Encode for Writer {
     fn push(&mut self, event: Event<'_>, out: &mut Out) -> Result<(), Refusal> {
-        let mut bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut self.unsent);
         let is_end = matches!(event, Event::End(_) | Event::Only(_) | Event::Refused(_));
         match event {
             Event::Head(headers) => self.head(&headers),
-            Event::Frames(frames) => self.frames(frames, &mut bytes)?,
+            Event::Frames(frames) => {
+                if let Err(refusal) = self.frames(frames, &mut bytes) {
+                    self.unsent = bytes;
+                    return Err(refusal);
+                }
+            }
             Event::End(trailers) | Event::Only(trailers) => self.end(&trailers, &mut bytes)?,
             Event::Silence => {}
             Event::Refused(refusal) => self.refused(refusal, &mut bytes),
