@@ -437,7 +437,7 @@ async fn replies_that_are_no_messages_are_a_bad_gateway() {
         }
     })
     .await;
-    let gateway = before(&service, "");
+    let gateway = before(&service, "dialects: [grpc, rest]");
     let mut attacked = Attacked::new(gateway, service);
     for (at, (what, _)) in bad.iter().enumerate() {
         let ask = get(&format!("/v1/show?id={}", at + 1));

@@ -198,6 +198,44 @@ async fn read_until(socket: &mut TcpStream, seen: &mut String, enough: impl Fn(&
     .await;
 }
 
+/// The head of a request that is refused before its body is read.
+fn refused_head(length: usize) -> String {
+    format!("POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_outlives_a_body_that_comes_after_its_refusal() {
+    let (gateway, _upstream) = start("");
+    let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
+    let mut seen = String::new();
+    for round in 1..=3 {
+        socket.write_all(refused_head(5).as_bytes()).await.unwrap();
+        read_until(&mut socket, &mut seen, |seen| seen.matches("HTTP/1.1 404 ").count() == round).await;
+        socket.write_all(b"hello").await.unwrap();
+    }
+    assert_eq!(count(&gateway, "transom_connections_total", &[("listener", "main")]), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_sends_much_hears_why_it_is_refused() {
+    let (gateway, _upstream) = start("");
+    let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
+    let body = vec![b'x'; 1 << 20];
+    socket.write_all(refused_head(body.len()).as_bytes()).await.unwrap();
+    soon("the body is taken", socket.write_all(&body)).await.expect("no broken pipe");
+    let said = until_closed(socket).await;
+    assert_eq!(status_of(&String::from_utf8_lossy(&said)), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_after_its_refusal_is_not_waited_for() {
+    let (gateway, _upstream) = start("");
+    let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
+    socket.write_all(refused_head(5).as_bytes()).await.unwrap();
+    let said = until_closed(socket).await;
+    assert_eq!(status_of(&String::from_utf8_lossy(&said)), 404);
+}
+
 /// Waits for the server to close, and gives what it said.
 async fn until_closed(mut socket: TcpStream) -> Vec<u8> {
     let mut said = Vec::new();

@@ -384,6 +384,7 @@ fn explain_says_where_each_policy_comes_from() {
     assert!(line("timeout").contains("transom.yaml:4") && line("timeout").contains("3s"), "{text}");
     assert!(line("stream").contains("transom.yaml:9") && line("stream").contains("7s"), "{text}");
     assert!(line("validate").contains("built in"), "{text}");
+    assert!(line("cors").contains("built in") && line("cors").ends_with("off"), "{text}");
 
     let (_, told) = said(&transom(&directory, &["explain", "pets.v1.Pets/Nope"]).code(1));
     assert!(told.contains("no API") && told.contains("pets.v1.Pets/Nope"), "{told}");

@@ -124,7 +124,7 @@ fn write_any(any: &Any, printer: &dyn PrintAny, out: &mut Vec<u8>) {
 }
 
 /// The members of the details that the gateway itself writes, which need no schema.
-fn own(any: &Any) -> Option<Value> {
+pub(super) fn own(any: &Any) -> Option<Value> {
     match &*any.type_url {
         ERROR_INFO => {
             let info = pb::ErrorInfo::decode(&*any.value).ok()?;

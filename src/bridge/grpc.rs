@@ -1,5 +1,6 @@
 //! The native gRPC dialect: frames pass as they come.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,14 +12,22 @@ use http::header;
 use http::request::Parts;
 
 use crate::bridge::Bridge;
+use crate::bridge::Codec;
+use crate::bridge::Decode;
 use crate::bridge::Encode;
 use crate::bridge::Ending;
 use crate::bridge::Event;
 use crate::bridge::Opened;
 use crate::bridge::Out;
 use crate::bridge::details;
+use crate::bridge::essence;
+use crate::bridge::frames::JsonReplies;
+use crate::bridge::frames::JsonRequests;
 use crate::bridge::is_compressed;
 use crate::bridge::plain;
+use crate::bridge::rest::Method;
+use crate::bridge::strip_prefix_ignoring_case;
+use crate::bridge::unsupported;
 use crate::call::Bounds;
 use crate::call::Dialect;
 use crate::call::Reason;
@@ -34,7 +43,8 @@ impl Bridge for Grpc {
         Dialect::Grpc
     }
 
-    fn open(&self, head: &mut Parts) -> Result<Opened, Refusal> {
+    fn open(&self, head: &mut Parts, method: Option<&Arc<Method>>) -> Result<Opened, Refusal> {
+        let codec = codec(head.headers.get(header::CONTENT_TYPE))?;
         if head.version < http::Version::HTTP_2 {
             return Err(Refusal::new(
                 Reason::HttpVersionUnsupported,
@@ -45,30 +55,22 @@ impl Bridge for Grpc {
             return Err(Refusal::new(Reason::MethodNotAllowed, "call gRPC methods by POST").offering("POST"));
         }
         let asked = asked_time(&mut head.headers)?;
+        let bounds = Bounds { asked, ..Bounds::default() };
         clean_request(&mut head.headers);
         //= https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#requests
         //# TE → "te" "trailers" # Used to detect incompatible proxies
         head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        if codec == Codec::Json {
+            return open_json(head, method, bounds);
+        }
         let compressed = is_compressed(&head.headers);
-        Ok(Opened {
-            bounds: Bounds { asked, ..Bounds::default() },
-            compressed,
-            decoder: None,
-            encoder: Box::new(Encoder { begun: Begun::No }),
-            early: None,
-        })
+        let encoder = Box::new(Encoder { begun: Begun::No, replies: None });
+        Ok(Opened { bounds, compressed, decoder: None, encoder, early: None })
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response<Bytes> {
-        // These are answers of HTTP itself, in every dialect.
-        if matches!(refusal.reason, Reason::ContentTypeUnsupported | Reason::HttpVersionUnsupported) {
-            return plain::render(refusal);
-        }
-        let mut response = Response::new(Bytes::new());
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        status_into(headers, refusal);
-        response
+    fn refuse(&self, refusal: &Refusal, content_type: Option<&HeaderValue>) -> Response<Bytes> {
+        let codec = codec(content_type).unwrap_or(Codec::Proto);
+        refuse_as_grpc(refusal, content_type_of(codec))
     }
 }
 
@@ -87,8 +89,73 @@ pub(super) fn asked_time(headers: &mut HeaderMap) -> Result<Option<Duration>, Re
     }
 }
 
+/// The whole answer to a call that ends before it has begun, in gRPC's headers.
+pub(super) fn refuse_as_grpc(refusal: &Refusal, content_type: HeaderValue) -> Response<Bytes> {
+    // These are answers of HTTP itself, in every dialect.
+    if matches!(refusal.reason, Reason::ContentTypeUnsupported | Reason::HttpVersionUnsupported) {
+        return plain::render(refusal);
+    }
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type);
+    status_into(headers, refusal);
+    response
+}
+
+/// A call whose messages are JSON: the upstream gets protobuf.
+fn open_json(head: &mut Parts, method: Option<&Arc<Method>>, bounds: Bounds) -> Result<Opened, Refusal> {
+    let Some(method) = method else {
+        return Err(unsupported("this method is called with protobuf only", ACCEPT_POST));
+    };
+    let requests = JsonRequests::new(method.clone(), &head.headers)?;
+    head.headers.remove("grpc-encoding");
+    head.headers.remove("grpc-accept-encoding");
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    let encoder = Box::new(Encoder { begun: Begun::No, replies: Some(JsonReplies::new(method.clone())) });
+    Ok(Opened {
+        bounds,
+        compressed: false,
+        decoder: Some(Box::new(JsonDecoder(requests))),
+        encoder,
+        early: None,
+    })
+}
+
+/// Reads the codec of a content type of this family.
+fn codec(content_type: Option<&HeaderValue>) -> Result<Codec, Refusal> {
+    let essence = content_type.map_or(&b""[..], essence);
+    Codec::read(strip_prefix_ignoring_case(essence, b"application/grpc").unwrap_or_default(), ACCEPT_POST)
+}
+
+fn content_type_of(codec: Codec) -> HeaderValue {
+    HeaderValue::from_static(match codec {
+        Codec::Proto => "application/grpc",
+        Codec::Json => "application/grpc+json",
+    })
+}
+
+/// Reads frames of JSON.
+struct JsonDecoder(JsonRequests);
+
+impl Decode for JsonDecoder {
+    fn limit(&mut self, message_bytes_max: usize) -> Result<(), Refusal> {
+        self.0.limit(message_bytes_max);
+        Ok(())
+    }
+
+    fn push(&mut self, chunk: Bytes, frames: &mut Vec<u8>) -> Result<(), Refusal> {
+        self.0.push(chunk, frames)
+    }
+
+    fn end(&mut self, _: &mut Vec<u8>) -> Result<(), Refusal> {
+        self.0.end()
+    }
+}
+
 struct Encoder {
     begun: Begun,
+    /// What writes messages as JSON.
+    replies: Option<JsonReplies>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -97,17 +164,44 @@ enum Begun {
     Yes,
 }
 
+impl Encoder {
+    fn codec(&self) -> Codec {
+        if self.replies.is_some() { Codec::Json } else { Codec::Proto }
+    }
+
+    fn head(&self, mut headers: HeaderMap) -> Response<()> {
+        if self.replies.is_some() {
+            headers.insert(header::CONTENT_TYPE, content_type_of(Codec::Json));
+        }
+        head(headers)
+    }
+}
+
 impl Encode for Encoder {
+    fn limit(&mut self, message_bytes_max: usize) {
+        if let Some(replies) = &mut self.replies {
+            replies.limit(message_bytes_max);
+        }
+    }
+
     fn push(&mut self, event: Event<'_>, out: &mut Out) -> Result<(), Refusal> {
         match event {
-            Event::Head(headers) => {
+            Event::Head(mut headers) => {
+                if let Some(replies) = &mut self.replies {
+                    replies.head(&mut headers);
+                }
                 self.begun = Begun::Yes;
-                out.head = Some(head(headers));
+                out.head = Some(self.head(headers));
             }
-            Event::Frames(bytes) => out.data = Some(bytes),
+            Event::Frames(bytes) => {
+                out.data = match &mut self.replies {
+                    Some(replies) => Some(replies.push(bytes)?).filter(|frames| !frames.is_empty()),
+                    None => Some(bytes),
+                };
+            }
             Event::End(trailers) => out.end = Some(Ending::Trailers(trailers)),
             Event::Only(headers) => {
-                out.head = Some(head(headers));
+                out.head = Some(self.head(headers));
                 out.end = Some(Ending::Done);
             }
             Event::Refused(refusal) if self.begun == Begun::Yes => {
@@ -116,7 +210,7 @@ impl Encode for Encoder {
                 out.end = Some(Ending::Trailers(trailers));
             }
             Event::Refused(refusal) => {
-                out.head = Some(Grpc.refuse(refusal).map(|_| ()));
+                out.head = Some(refuse_as_grpc(refusal, content_type_of(self.codec())).map(|_| ()));
                 out.end = Some(Ending::Done);
             }
             // A frame between others would be a message.
@@ -134,7 +228,7 @@ fn head(headers: HeaderMap) -> Response<()> {
 }
 
 /// Writes the status of a refusal as headers or trailers.
-fn status_into(headers: &mut HeaderMap, refusal: &Refusal) {
+pub(super) fn status_into(headers: &mut HeaderMap, refusal: &Refusal) {
     headers.insert("grpc-status", HeaderValue::from_static(refusal.code.header()));
     if let Ok(message) = HeaderValue::from_str(&percent_encode(&refusal.told)) {
         headers.insert("grpc-message", message);
@@ -168,6 +262,8 @@ fn percent_encode(text: &str) -> String {
     encoded
 }
 
+/// The media types that are taken (`Accept-Post` is W3C's).
+pub(super) const ACCEPT_POST: &str = "application/grpc, application/grpc+proto, application/grpc+json";
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 #[cfg(test)]

@@ -1,11 +1,16 @@
 //! One file a dialect: each turns a client's head into a call, and what the upstream said
 //! into the client's words. The only room that renders a [`Refusal`].
 
+pub mod connect;
 mod details;
+pub mod frames;
 mod grpc;
+mod grpc_web;
+mod inflow;
 mod plain;
 pub mod rest;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +18,6 @@ use http::HeaderMap;
 use http::HeaderValue;
 use http::Method as Verb;
 use http::Response;
-use http::header;
 use http::request::Parts;
 
 use crate::call::Body;
@@ -23,7 +27,7 @@ use crate::call::Reason;
 use crate::call::Refusal;
 
 /// Every dialect that Transom speaks. A new one is a new file and one line here.
-pub static TABLE: &[&dyn Bridge] = &[&grpc::Grpc, &plain::Plain];
+pub static TABLE: &[&dyn Bridge] = &[&grpc::Grpc, &grpc_web::GrpcWeb, &connect::Connect, &plain::Plain];
 
 /// One client dialect.
 pub trait Bridge: Sync {
@@ -31,14 +35,14 @@ pub trait Bridge: Sync {
     fn dialect(&self) -> Dialect;
 
     /// Reads what the client's head asks of the gateway, and leaves in it what goes
-    /// upstream.
+    /// upstream. `method` says how the messages are read; without it only protobuf is spoken.
     ///
     /// # Errors
     /// What the dialect doesn't allow.
-    fn open(&self, head: &mut Parts) -> Result<Opened, Refusal>;
+    fn open(&self, head: &mut Parts, method: Option<&Arc<rest::Method>>) -> Result<Opened, Refusal>;
 
-    /// The whole answer to a call that ends before it has begun.
-    fn refuse(&self, refusal: &Refusal) -> Response<Bytes>;
+    /// The whole answer to a call that ends before it has begun; `content_type` is the request's.
+    fn refuse(&self, refusal: &Refusal, content_type: Option<&HeaderValue>) -> Response<Bytes>;
 }
 
 /// What a client's head asks of the gateway.
@@ -194,38 +198,65 @@ pub fn of(dialect: Dialect) -> &'static dyn Bridge {
     TABLE.iter().find(|bridge| bridge.dialect() == dialect).copied().unwrap_or(&plain::Plain)
 }
 
-/// Which dialect a client speaks. Pure and total: the only place that decides it.
-///
-/// # Errors
-/// A content type of gRPC's family with a codec or a form that isn't taken.
-pub fn dialect(head: &Parts) -> Result<Dialect, Refusal> {
-    let Some(value) = head.headers.get(header::CONTENT_TYPE) else { return Ok(Dialect::Plain) };
-    let essence = essence(value);
-    let Some(rest) = strip_prefix_ignoring_case(essence, b"application/grpc") else {
-        return Ok(Dialect::Plain);
-    };
-    match rest {
-        b"" => Ok(Dialect::Grpc),
-        codec if codec.eq_ignore_ascii_case(b"+proto") => Ok(Dialect::Grpc),
-        [b'+', ..] => Err(unsupported("the codec behind `+` is not known")),
-        // gRPC-Web is another family; it isn't built yet, and plain callers are told so.
-        [b'-', ..] => Err(unsupported("gRPC-Web is not built yet")),
-        _ => Ok(Dialect::Plain),
+/// Which dialect a client speaks, as far as its content type says. Pure and total: what is sent as
+/// `application/json` or `application/proto`, or without a body, is told by its path as well.
+pub fn dialect(content_type: Option<&HeaderValue>) -> Dialect {
+    let essence = content_type.map_or(&b""[..], essence);
+    let of = |prefix: &[u8]| strip_prefix_ignoring_case(essence, prefix);
+    if of(b"application/grpc-web").is_some_and(is_type_end) {
+        Dialect::GrpcWeb
+    } else if of(b"application/grpc").is_some_and(is_type_end) {
+        Dialect::Grpc
+    } else if of(b"application/connect+").is_some() {
+        Dialect::Connect
+    } else {
+        Dialect::Plain
+    }
+}
+
+/// Whether a media type of a family ends here, or goes on with a form or a codec.
+fn is_type_end(rest: &[u8]) -> bool {
+    matches!(rest.first(), None | Some(b'+' | b'-'))
+}
+
+/// How messages are encoded: what follows the `+` of a content type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Codec {
+    /// Protobuf's binary format.
+    Proto,
+    /// ProtoJSON.
+    Json,
+}
+
+impl Codec {
+    /// Reads what follows the name of a family: nothing is `+proto`.
+    ///
+    /// # Errors
+    /// A codec or a form that isn't taken; `taken` says what is.
+    fn read(suffix: &[u8], taken: &'static str) -> Result<Self, Refusal> {
+        if suffix.is_empty() || suffix.eq_ignore_ascii_case(b"+proto") {
+            Ok(Self::Proto)
+        } else if suffix.eq_ignore_ascii_case(b"+json") {
+            Ok(Self::Json)
+        } else {
+            Err(unsupported("the codec of this content type is not known", taken))
+        }
     }
 }
 
 /// The answer to a plain HTTP request for a method that exists.
-pub fn plain_to_method(verb: &Verb) -> Refusal {
+fn plain_to_method(verb: &Verb) -> Refusal {
     if verb == Verb::POST {
-        unsupported("this method speaks gRPC here")
+        unsupported("this method speaks gRPC here", grpc::ACCEPT_POST)
     } else {
         Refusal::new(Reason::MethodNotAllowed, "call this method by POST").offering("POST")
     }
 }
 
-fn unsupported(why: &str) -> Refusal {
-    Refusal::new(Reason::ContentTypeUnsupported, format!("{why}: send content-type: application/grpc"))
-        .offering(ACCEPT_POST)
+/// The refusal of a content type; `taken` lists those that are taken, the best one first.
+fn unsupported(why: &str, taken: &'static str) -> Refusal {
+    let best = taken.split(',').next().unwrap_or(taken);
+    Refusal::new(Reason::ContentTypeUnsupported, format!("{why}: send content-type: {best}")).offering(taken)
 }
 
 /// A media type without its parameters.
@@ -240,37 +271,53 @@ fn strip_prefix_ignoring_case<'a>(bytes: &'a [u8], prefix: &[u8]) -> Option<&'a 
     head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// The media types that are taken (RFC 9110 has no list of its own; `Accept-Post` is W3C's).
-const ACCEPT_POST: &str = "application/grpc, application/grpc+proto";
-
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::HeaderValue;
 
+    use super::Codec;
     use crate::call::Dialect;
-
-    fn tell(content_type: &str) -> Option<Dialect> {
-        let (head, ()) =
-            Request::post("/").header("content-type", content_type).body(()).unwrap().into_parts();
-        super::dialect(&head).ok()
-    }
 
     #[test]
     fn content_types_tell_the_dialect() {
         let table = [
-            ("application/grpc", Some(Dialect::Grpc)),
-            ("application/grpc; charset=utf-8", Some(Dialect::Grpc)),
-            ("Application/gRPC+Proto ;x=y", Some(Dialect::Grpc)),
-            ("application/grpc+json", None),
-            ("application/grpc+", None),
-            ("application/grpc-web", None),
-            ("application/grpcx", Some(Dialect::Plain)),
-            ("application/json", Some(Dialect::Plain)),
-            ("text/html", Some(Dialect::Plain)),
-            ("", Some(Dialect::Plain)),
+            ("application/grpc", Dialect::Grpc),
+            ("application/grpc; charset=utf-8", Dialect::Grpc),
+            ("Application/gRPC+Proto ;x=y", Dialect::Grpc),
+            ("application/grpc+thrift", Dialect::Grpc),
+            ("application/grpc-other", Dialect::Grpc),
+            ("application/grpc-web", Dialect::GrpcWeb),
+            ("application/grpc-web-text+json;x", Dialect::GrpcWeb),
+            ("application/grpc-webx", Dialect::Grpc),
+            ("application/connect+proto", Dialect::Connect),
+            ("application/connect", Dialect::Plain),
+            ("application/grpcx", Dialect::Plain),
+            ("application/json", Dialect::Plain),
+            ("text/html", Dialect::Plain),
+            ("", Dialect::Plain),
         ];
         for (content_type, want) in table {
-            assert_eq!(tell(content_type), want, "{content_type:?}");
+            assert_eq!(
+                super::dialect(Some(&HeaderValue::from_static(content_type))),
+                want,
+                "{content_type:?}"
+            );
+        }
+        assert_eq!(super::dialect(None), Dialect::Plain);
+    }
+
+    #[test]
+    fn codecs_follow_a_plus() {
+        let table = [
+            ("", Some(Codec::Proto)),
+            ("+PROTO", Some(Codec::Proto)),
+            ("+json", Some(Codec::Json)),
+            ("+", None),
+            ("-x", None),
+            ("+thrift", None),
+        ];
+        for (suffix, want) in table {
+            assert_eq!(Codec::read(suffix.as_bytes(), "a/b, c/d").ok(), want, "{suffix:?}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! HTTP that asks for no method in any dialect: it only ever sees refusals, as JSON.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use http::Response;
@@ -10,6 +12,7 @@ use crate::bridge::Bridge;
 use crate::bridge::Opened;
 use crate::bridge::details;
 use crate::bridge::plain_to_method;
+use crate::bridge::rest::Method;
 use crate::call::Dialect;
 use crate::call::Reason;
 use crate::call::Refusal;
@@ -22,17 +25,25 @@ impl Bridge for Plain {
         Dialect::Plain
     }
 
-    fn open(&self, head: &mut Parts) -> Result<Opened, Refusal> {
+    fn open(&self, head: &mut Parts, _: Option<&Arc<Method>>) -> Result<Opened, Refusal> {
         Err(plain_to_method(&head.method))
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response<Bytes> {
+    fn refuse(&self, refusal: &Refusal, _: Option<&HeaderValue>) -> Response<Bytes> {
         render(refusal)
     }
 }
 
 /// A refusal as a REST caller sees it: the HTTP status, and `google.rpc.Status` as JSON.
+///
+/// A content type that no dialect has is refused without a body: clients of Connect take any JSON that
+/// comes with such a status for an error of Connect, whose form is another.
 pub(super) fn render(refusal: &Refusal) -> Response<Bytes> {
+    if refusal.reason == Reason::ContentTypeUnsupported {
+        let mut response = respond(refusal, Bytes::new(), HeaderValue::from_static("text/plain"));
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        return response;
+    }
     respond(refusal, Bytes::from(details::json(refusal)), HeaderValue::from_static("application/json"))
 }
 

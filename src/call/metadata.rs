@@ -62,9 +62,21 @@ pub fn adopt_reply(headers: &mut HeaderMap) {
     });
 }
 
+/// Removes from an upstream's head what belongs to its own hop, or would speak for the gateway to a
+/// web page.
+pub fn clean_web_reply(headers: &mut HeaderMap) {
+    clean(headers, |name| {
+        is_of_the_hop(name)
+            || matches!(name, "content-length" | "content-encoding" | "trailer")
+            || name.starts_with("access-control-")
+    });
+}
+
 /// Removes from an upstream's head what belongs to its own hop.
 pub fn clean_reply(headers: &mut HeaderMap) {
-    clean(headers, |name| is_of_the_hop(name) || name == "content-length");
+    clean(headers, |name| {
+        is_of_the_hop(name) || name == "content-length" || name.starts_with("access-control-")
+    });
 }
 
 /// One look at each name costs less than a look-up of each that may not pass.

@@ -47,7 +47,9 @@ fn explain(config: &Config, api: &Api, service: &str, name: &str) -> String {
             Some(at) => format!("{}:{}", at.file.display(), at.line),
             None => "built in".into(),
         };
-        let value = slot.value.map_or_else(|| "its defaults".into(), ToString::to_string);
+        let kind = policy::TABLE.iter().find(|kind| kind.slot() == slot.slot);
+        let unset = || kind.map_or("its defaults", |kind| kind.unset_in_words()).to_owned();
+        let value = slot.value.map_or_else(unset, ToString::to_string);
         text.push_str(&format!("  {:<10} {:<9} {:<24} {value}\n", slot.slot, slot.origin.to_string(), place));
     }
     text

@@ -47,10 +47,39 @@ pub(super) fn check(root: &Raw, diag: &mut Diag) {
         alike(named(admin, "tokens"), "tokens", diag);
     }
     overlaps(root, diag);
+    for slots in levels(root) {
+        cookies_for_all(slots, diag);
+    }
     for slot in root.get("enforced").map(Raw::entries).unwrap_or_default() {
         if slot.value().is_word("off") {
             diag.fault(&slot.value().at(), "an enforced slot can't be `off`", "leave it out");
         }
+    }
+}
+
+/// Every place that has policy slots.
+fn levels(root: &Raw) -> impl Iterator<Item = &Raw> {
+    let all = ["policies", "enforced"].into_iter().filter_map(|name| root.get(name));
+    let apis = root.get("apis").map(Raw::items).unwrap_or_default().iter();
+    let of_apis = apis.flat_map(|api| {
+        let methods = api.get("methods").map(Raw::entries).unwrap_or_default().iter();
+        let of_methods = methods.filter_map(|method| method.value().get("policies"));
+        api.get("policies").into_iter().chain(of_methods)
+    });
+    all.chain(of_apis)
+}
+
+/// With cookies every page there is would call as its visitor.
+fn cookies_for_all(slots: &Raw, diag: &mut Diag) {
+    let Some(cors) = slots.get("cors") else { return };
+    if cors.get("credentials").and_then(Raw::boolean) != Some(true) {
+        return;
+    }
+    let origins = cors.get("origins").map(Raw::items).unwrap_or_default();
+    if let Some(every) = origins.iter().find(|origin| origin.is_word("*")) {
+        let help =
+            "list the origins, or leave `credentials` out: pages of any site would call as their visitor";
+        diag.fault(&every.at(), "`*` can't stand beside `credentials: true`", help);
     }
 }
 

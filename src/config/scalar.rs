@@ -73,11 +73,15 @@ pub(super) static REDIS_URL: Kind = Kind {
 
 pub(super) static ORIGIN: Kind = Kind {
     what: "an origin",
-    example: "`https://app.example.com`, or `*` for every one",
-    check: |text| match url(text, &["http", "https"]) {
-        _ if text == "*" => Ok(()),
-        Ok(()) if text.matches('/').count() != 2 => Err("an origin has no path and no final slash".into()),
-        other => other,
+    example: "`https://app.example.com`, `https://*.example.com`, `\"null\"` in quotes, or `*` for every one",
+    check: origin,
+};
+
+pub(super) static VERB: Kind = Kind {
+    what: "an HTTP method",
+    example: "`PURGE`, in capitals",
+    check: |text| {
+        fits((1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-'))
     },
 };
 
@@ -258,6 +262,41 @@ pub(super) fn endpoint(text: &str) -> Result<(&str, u16), String> {
         None if matches!(HostPattern::parse(host), Ok(HostPattern::Exact(_))) => Ok((host, port)),
         _ => Err(String::new()),
     }
+}
+
+/// An origin as browsers write it, or a pattern of such.
+fn origin(text: &str) -> Result<(), String> {
+    if matches!(text, "*" | "null") {
+        return Ok(());
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return match HostPattern::parse(text) {
+            Ok(_) => Err(format!("say the scheme: `https://{text}`")),
+            Err(_) => Err(String::new()),
+        };
+    };
+    let is_scheme = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.bytes().all(is_scheme) {
+        return Err(String::new());
+    }
+    if rest.contains(['/', '?', '#']) {
+        return Err("an origin has no path and no final slash".into());
+    }
+    let usual = match scheme.to_ascii_lowercase().as_str() {
+        "http" => ":80",
+        "https" => ":443",
+        _ => "",
+    };
+    if !usual.is_empty() && rest.ends_with(usual) {
+        return Err(format!("leave `{usual}` out: browsers don't send the usual port of a scheme"));
+    }
+    if rest.ends_with(':') {
+        return Err(String::new());
+    }
+    if rest == "*" || rest.starts_with("*:") {
+        return Err("write `*` alone for every origin, or with a host: `https://*.example.com`".into());
+    }
+    HostPattern::parse(rest).map(drop)
 }
 
 fn url(text: &str, schemes: &[&str]) -> Result<(), String> {

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use crate::demo::page;
+
 /// Commands for one way to reach the library. Another dialect adds one block to [`BLOCKS`].
 struct Block {
     title: &'static str,
@@ -46,7 +48,11 @@ const BLOCKS: &[Block] = &[
 /// address, `gateway  http://HOST:PORT` and `admin    http://HOST:PORT`, which programs may read.
 pub fn hints(gateway: SocketAddr, admin: SocketAddr) -> String {
     let mut text = format!("gateway  http://{gateway}\nadmin    http://{admin}\n");
-    text.push_str("\nA small library is open behind the gateway. Try:\n");
+    let page = page::PATH;
+    // writing to a String does not fail
+    let _ =
+        writeln!(text, "\nA small library is open behind the gateway. In a browser: http://{gateway}{page}");
+    text.push_str("In a shell, try:\n");
     let (gateway, admin) = (gateway.to_string(), admin.to_string());
     for block in BLOCKS {
         let _ = writeln!(text, "\n{}:", block.title); // writing to a String does not fail
@@ -76,6 +82,7 @@ mod tests {
         );
         assert!(text.contains("\n  grpcurl -plaintext 127.0.0.1:8080 list\n"));
         assert!(text.contains("\n  curl http://127.0.0.1:9900/metrics\n"));
+        assert!(text.contains(" http://127.0.0.1:8080/demo\n"));
         assert!(!text.contains("{gateway}") && !text.contains("{admin}"));
     }
 

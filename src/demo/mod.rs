@@ -15,6 +15,7 @@ mod service;
 mod streams;
 
 pub mod hints;
+pub mod page;
 pub mod store;
 
 use std::future::Future;

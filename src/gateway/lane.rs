@@ -7,8 +7,8 @@ use std::task::Poll;
 
 use bytes::Bytes;
 
+use crate::bridge::frames;
 use crate::call::BodyFault;
-use crate::call::Reason;
 use crate::call::Refusal;
 use crate::policy::Holds;
 use crate::policy::Message;
@@ -221,17 +221,14 @@ fn refused(refusal: Refusal) -> Poll<Option<Result<Bytes, LaneFault>>> {
 
 /// The refusal of a call whose frames are at fault; `way` says whose they are.
 pub(super) fn refuse_frame(fault: FrameFault, way: Way) -> Refusal {
-    let reason = match fault {
-        FrameFault::TooLarge { .. } => Reason::MessageTooLarge,
-        _ => Reason::FrameInvalid,
-    };
     match way {
-        Way::Request => Refusal::new(reason, fault.to_string()),
+        Way::Request => frames::refuse_frame(fault),
         Way::Reply => {
             let told = match fault {
                 FrameFault::TooLarge { .. } => fault.to_string(),
                 _ => "the service sent a malformed reply".into(),
             };
+            let reason = frames::refuse_frame(fault).reason;
             let mut refusal = Refusal::new(reason, told).logged(fault.to_string());
             refusal.side = crate::call::Side::Upstream;
             refusal

@@ -1,6 +1,7 @@
 //! The story of one call. If you read one function in Transom, read [`Gateway::handle`].
 
 mod attempt;
+mod cors;
 mod downlink;
 mod early;
 mod exchange;
@@ -20,6 +21,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http::HeaderValue;
 use http::Request;
 use http::Response;
 use http::request::Parts;
@@ -30,6 +32,7 @@ use crate::bridge::Bridge;
 use crate::bridge::Opened;
 use crate::call::Abort;
 use crate::call::Body;
+use crate::call::Bounds;
 use crate::call::Call;
 use crate::call::Code;
 use crate::call::Connection;
@@ -38,6 +41,7 @@ use crate::call::Reason;
 use crate::call::Refusal;
 use crate::call::Reply;
 use crate::call::Service;
+use crate::gateway::cors::Page;
 use crate::gateway::early::Early;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::lane::Lane;
@@ -70,16 +74,18 @@ impl Gateway {
     }
 
     /// One request, top to bottom, until the head of its response is known. The rest goes
-    /// on in the [`Exchange`].
+    /// on in the [`Exchange`]. What the answer says to a web page, whatever it is, is left in `page`.
     async fn handle(
         &self,
         connection: &Arc<Connection>,
         request: Request<Body>,
+        content_type: Option<&HeaderValue>,
+        page: &mut Page,
         now: Instant,
     ) -> Response<Answer> {
         let (mut head, body) = request.into_parts();
         let mut tally = Tally::open(&self.observe, self.worker, connection, &head, now);
-        let target = target::find(&self.current.load(), &head);
+        let target = cors::find(&self.current.load(), &head, page);
         tally.dialect = target.speaker.bridge().dialect();
         tally.begin(target.plan.as_deref());
         let opened = match target.outcome {
@@ -91,11 +97,12 @@ impl Gateway {
         let bridge = target.speaker.bridge();
         let mut opened = match opened {
             Ok(opened) => opened,
-            Err(refusal) => return refuse(bridge, tally, &refusal),
+            Err(refusal) => return refuse(bridge, tally, &refusal, content_type),
         };
         // `open` refuses what has no plan.
         let Some(plan) = target.plan else {
-            return refuse(bridge, tally, &Refusal::new(Reason::Internal, "the gateway failed"));
+            let refusal = Refusal::new(Reason::Internal, "the gateway failed");
+            return refuse(bridge, tally, &refusal, content_type);
         };
         let call = Call {
             method: plan.method.clone(),
@@ -108,17 +115,13 @@ impl Gateway {
         };
         let (admitted, holds) = match bounded(&plan, call).await {
             Ok(admitted) => admitted,
-            Err(refusal) => return refuse(bridge, tally, &refusal),
+            Err(refusal) => return refuse(bridge, tally, &refusal, content_type),
         };
         let bounds = admitted.call().bounds;
-        let bytes_max = bounds.message_bytes_max.unwrap_or(MESSAGE_BYTES_DEFAULT) as usize;
-        opened.encoder.limit(bytes_max);
-        if let Some(decoder) = &mut opened.decoder
-            && let Err(refusal) = decoder.limit(bytes_max)
-        {
-            return refuse(bridge, tally, &refusal);
-        }
-        let rules = Rules { compressed: opened.compressed, message_bytes_max: bounds.message_bytes_max };
+        let rules = match rules(&mut opened, bridge.dialect(), bounds) {
+            Ok(rules) => rules,
+            Err(refusal) => return refuse(bridge, tally, &refusal, content_type),
+        };
         let lane = Lane::new(Way::Request, rules, plan.needs, MESSAGE_BYTES_DEFAULT);
         let body = opened.early.as_mut().and_then(|early| early.body.take()).unwrap_or(body);
         let exchange = Box::new(Exchange::new(
@@ -196,7 +199,7 @@ fn open(bridge: &dyn Bridge, plan: Option<&MethodPlan>, head: &mut Parts) -> Res
             format!("{} is not published for {} clients", plan.method.path, dialect.name()),
         ));
     }
-    bridge.open(head)
+    bridge.open(head, plan.messages.as_ref())
 }
 
 /// Asks the policies, no longer than the client waits, and never longer than
@@ -209,18 +212,47 @@ async fn bounded(plan: &MethodPlan, call: Call) -> Result<(Admitted, Holds), Ref
         .unwrap_or_else(|_| Err(Refusal::new(Reason::DeadlineExceeded, "the deadline is over")))
 }
 
+/// Tells the reader and the writer of a call how large its messages may be, and what request frames must keep.
+fn rules(opened: &mut Opened, dialect: Dialect, bounds: Bounds) -> Result<Rules, Refusal> {
+    let bytes_max = bounds.message_bytes_max.unwrap_or(MESSAGE_BYTES_DEFAULT);
+    opened.encoder.limit(bytes_max as usize);
+    if let Some(decoder) = &mut opened.decoder {
+        decoder.limit(bytes_max as usize)?;
+    }
+    // What browsers send is bounded also where nothing sets a limit.
+    let message_bytes_max = match dialect {
+        Dialect::Grpc => bounds.message_bytes_max,
+        _ => Some(bytes_max),
+    };
+    Ok(Rules { compressed: opened.compressed, message_bytes_max })
+}
+
 fn answer(mut tally: Tally, response: Response<Bytes>) -> Response<Answer> {
     tally.ended(Code::Ok);
     tally.http_status(response.status());
     response.map(Answer::Whole)
 }
 
-fn refuse(bridge: &dyn Bridge, mut tally: Tally, refusal: &Refusal) -> Response<Answer> {
+fn refuse(
+    bridge: &dyn Bridge,
+    mut tally: Tally,
+    refusal: &Refusal,
+    content_type: Option<&HeaderValue>,
+) -> Response<Answer> {
     tally.refused(refusal);
-    let response = bridge.refuse(refusal);
+    let response = bridge.refuse(refusal, content_type);
     tally.http_status(response.status());
     tally.reply.bytes = response.body().len() as u64;
     response.map(Answer::Whole)
+}
+
+/// The answer to HEAD: HTTP/2 would send a body after it.
+fn without_body(mut response: Response<Answer>) -> Response<Answer> {
+    if let Answer::Whole(body) = response.body_mut() {
+        let len = std::mem::take(body).len();
+        response.headers_mut().entry(http::header::CONTENT_LENGTH).or_insert_with(|| len.into());
+    }
+    response
 }
 
 /// The host that a request names, in its target or its `Host`; empty where it names none.
@@ -246,17 +278,23 @@ impl Service for Gateway {
         request: Request<Body>,
         now: Instant,
     ) -> Response<Answer> {
-        let dialect = request.headers().get(http::header::CONTENT_TYPE).cloned();
-        match AssertUnwindSafe(self.handle(connection, request, now)).catch_unwind().await {
+        let content_type = request.headers().get(http::header::CONTENT_TYPE).cloned();
+        let content_type = content_type.as_ref();
+        let is_head = request.method() == http::Method::HEAD;
+        let mut page = Page::None;
+        let handled = self.handle(connection, request, content_type, &mut page, now);
+        let mut response = match AssertUnwindSafe(handled).catch_unwind().await {
+            Ok(response) if is_head => without_body(response),
             Ok(response) => response,
             Err(_) => {
                 self.observe.metrics.panics.increment();
-                let grpc = dialect.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-                let bridge = bridge::of(if grpc { Dialect::Grpc } else { Dialect::Plain });
+                let bridge = bridge::of(bridge::dialect(content_type));
                 let refusal = Refusal::new(Reason::Internal, "the gateway failed: this is logged");
-                bridge.refuse(&refusal).map(Answer::Whole)
+                bridge.refuse(&refusal, content_type).map(Answer::Whole)
             }
-        }
+        };
+        page.tell(response.headers_mut());
+        response
     }
 }
 

@@ -68,28 +68,23 @@ pub(super) fn find(snapshot: &Snapshot, head: &Parts) -> Target {
         return Target { plan: None, speaker, outcome: Outcome::Refuse(refusal) };
     }
     let by_path = || snapshot.routes.find(host(head), head.uri.path()).cloned();
-    match bridge::dialect(head) {
-        Ok(Dialect::Plain) => plain(snapshot, head),
-        Ok(dialect) => {
+    match bridge::dialect(head.headers.get(http::header::CONTENT_TYPE)) {
+        Dialect::Plain => plain(snapshot, head),
+        dialect => {
             Target { plan: by_path(), speaker: Speaker::Known(bridge::of(dialect)), outcome: Outcome::Serve }
         }
-        Err(refusal) => Target {
-            plan: by_path(),
-            speaker: Speaker::Known(bridge::of(Dialect::Plain)),
-            outcome: Outcome::Refuse(refusal),
-        },
     }
 }
 
 /// A request without a gRPC content type: REST, or nothing that is served.
 fn plain(snapshot: &Snapshot, head: &Parts) -> Target {
     let path = head.uri.path();
-    if let Some(document) = document(snapshot, head) {
+    if let Some(document) = document(snapshot, head, &head.method) {
         let speaker = Speaker::Known(bridge::of(Dialect::Plain));
         return Target {
             plan: None,
             speaker,
-            outcome: Outcome::Answer(bridge::rest::document(&document, head)),
+            outcome: Outcome::Answer(bridge::rest::document(&document.text, &document.headers, head)),
         };
     }
     let found = snapshot.rest.find(host(head), &head.method, path);
@@ -103,6 +98,10 @@ fn plain(snapshot: &Snapshot, head: &Parts) -> Target {
         };
     }
     let plan = snapshot.routes.find(host(head), path).cloned();
+    if plan.as_ref().is_some_and(|plan| is_connect(plan, head)) {
+        let speaker = Speaker::Known(bridge::of(Dialect::Connect));
+        return Target { plan, speaker, outcome: Outcome::Serve };
+    }
     // Without a rule a method is called by POST on its own path.
     if let Some(endpoint) = plan.as_ref().and_then(|plan| plan.json.clone()) {
         let rest = Speaker::Rest(Box::new(Rest::new(endpoint, Vec::new())));
@@ -123,7 +122,14 @@ fn plain(snapshot: &Snapshot, head: &Parts) -> Target {
         }
         _ => Outcome::Serve,
     };
-    Target { plan, speaker: Speaker::Known(bridge::of(Dialect::Plain)), outcome }
+    // What nobody else answers is refused in the words that the client, or else the API, knows.
+    let speaks_connect = bridge::connect::is_named(head)
+        || plan.as_ref().is_some_and(|plan| plan.api.dialects.contains(&Dialect::Connect));
+    let dialect = match outcome {
+        Outcome::Serve if speaks_connect => Dialect::Connect,
+        _ => Dialect::Plain,
+    };
+    Target { plan, speaker: Speaker::Known(bridge::of(dialect)), outcome }
 }
 
 /// A handshake of a WebSocket: by the path of a rule, whatever its HTTP method, or by a method's own.
@@ -168,14 +174,23 @@ fn refused(plan: Option<Arc<MethodPlan>>, reason: Reason, told: impl Into<Cow<'s
     Target { plan, speaker, outcome: Outcome::Refuse(Refusal::new(reason, told)) }
 }
 
-/// The OpenAPI document that a request asks for.
-fn document(snapshot: &Snapshot, head: &Parts) -> Option<Bytes> {
+/// Whether a request on a method's own path is for Connect to answer.
+fn is_connect(plan: &MethodPlan, head: &Parts) -> bool {
+    plan.api.dialects.contains(&Dialect::Connect) && bridge::connect::takes(head, &plan.method)
+}
+
+/// The document that a request of this HTTP method would ask for.
+pub(super) fn document<'s>(
+    snapshot: &'s Snapshot,
+    head: &Parts,
+    verb: &http::Method,
+) -> Option<&'s Document> {
     let of = |document: &&Document| {
         *document.path == *head.uri.path()
             && document.hosts.iter().any(|pattern| pattern.matches(host(head)))
-            && matches!(head.method, http::Method::GET | http::Method::HEAD)
+            && matches!(*verb, http::Method::GET | http::Method::HEAD)
     };
-    snapshot.documents.iter().find(of).map(|document| document.text.clone())
+    snapshot.documents.iter().find(of)
 }
 
 /// The value of `Allow`: what rules name, and what HTTP adds to it.

@@ -40,6 +40,8 @@ use crate::listen::Stage;
 use crate::listen::guarded::Guarded;
 use crate::listen::guarded::Phase;
 use crate::listen::guarded::Wait;
+use crate::listen::leftover::Discard;
+use crate::listen::leftover::Leftover;
 use crate::listen::switched;
 use crate::listen::switched::Wire;
 use crate::listen::table::Running;
@@ -55,26 +57,24 @@ where
     let phase = io.phase();
     let switch = Switch { phase: phase.clone(), wire: Wire::new(), reply: Arc::default() };
     let offering = switch.clone();
-    let answer = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+    let leftover = Leftover::default();
+    let mut discard = Discard::new(leftover.clone());
+    let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
         carried.mark();
         let (service, connection, running) = (service.clone(), connection.clone(), carried.run());
         let switch = offering.clone();
+        let mut request = lend(request, &leftover);
         Box::pin(async move {
             let offer = switch.offer(&mut request);
-            let response = service.call(&connection, request.map(body), now()).await;
+            let response = service.call(&connection, request, now()).await;
             let phase = switch.phase.clone();
             let response = response.map(|reply| H1Body { reply: Some((reply, running)), phase });
             Ok::<_, Infallible>(switch.answer(offer, response))
         })
     });
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.header_read_timeout(None)
-        .max_headers(limits.header_count.get())
-        .max_buf_size((limits.header_bytes as usize).max(BUFFER_BYTES_MIN))
-        .half_close(false);
     let mut patience = Patience::new(phase.clone(), limits);
     let mut leaving: Option<Pin<Box<Sleep>>> = None;
-    let mut serving = http.serve_connection(TokioIo::new(io), answer);
+    let mut serving = http(limits).serve_connection(TokioIo::new(io), answer);
     let ended = std::future::poll_fn(|cx| {
         match place.poll_stage(cx) {
             None | Some(Stage::Serving) => {}
@@ -82,7 +82,9 @@ where
             Some(Stage::Ending) => place.connection.end(),
             Some(Stage::Closed) => return Poll::Ready(None),
         }
-        match serving.poll_without_shutdown(cx) {
+        let served = serving.poll_without_shutdown(cx);
+        discard.poll(cx);
+        match served {
             Poll::Ready(Ok(())) => Poll::Ready(None),
             Poll::Ready(Err(_)) => {
                 // A switch that the client never heard of.
@@ -100,17 +102,27 @@ where
     })
     .await;
     let parts = serving.into_parts();
-    let io = parts.io.into_inner();
+    let mut io = parts.io.into_inner();
     if let Some((reply, _running)) = switch.take()
         && ended.is_none()
     {
         return switched::drive(switch.wire, io, parts.read_buf, reply, place).await;
     }
-    part(io, ended, &place).await;
+    part(&mut io, ended, &place).await;
+    discard.end(&mut io).await;
+}
+
+fn http(limits: &Limits) -> hyper::server::conn::http1::Builder {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.header_read_timeout(None)
+        .max_headers(limits.header_count.get())
+        .max_buf_size((limits.header_bytes as usize).max(BUFFER_BYTES_MIN))
+        .half_close(false);
+    http
 }
 
 /// Ends a connection; a client that did wrong is told so first.
-async fn part<T: AsyncRead + AsyncWrite + Unpin>(mut io: Guarded<T>, ended: Option<RanOut>, place: &Place) {
+async fn part<T: AsyncRead + AsyncWrite + Unpin>(io: &mut Guarded<T>, ended: Option<RanOut>, place: &Place) {
     let refusal = match (io.fault(), ended) {
         (Some(fault), _) => Some((fault.status, fault.problem)),
         (None, Some(RanOut::Head)) => Some((408, "the request head took too long")),
@@ -191,12 +203,20 @@ impl Patience {
     }
 }
 
-/// A request body under hyper.
-fn body(incoming: Incoming) -> Body {
-    if incoming.is_end_stream() {
-        return Body::Empty;
-    }
-    Body::Other(Box::pin(incoming.map_err(|error| BodyFault::Connection(error.to_string()))))
+/// A request with its body under hyper. The body isn't lent but given away where the client waits to be
+/// asked for it: nothing of it comes once the call has ended.
+fn lend(request: Request<Incoming>, leftover: &Leftover) -> Request<Body> {
+    let waits = request.headers().contains_key(header::EXPECT);
+    request.map(|incoming| {
+        if incoming.is_end_stream() {
+            return Body::Empty;
+        }
+        let fault = |error: hyper::Error| BodyFault::Connection(error.to_string());
+        if waits {
+            return Body::Other(Box::pin(incoming.map_err(fault)));
+        }
+        Body::Other(Box::pin(leftover.lend(incoming).map_err(fault)))
+    })
 }
 
 /// What there is for a request that may switch the connection to another protocol.
@@ -222,7 +242,7 @@ enum Offer {
 
 impl<R: Reply, T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Switch<R, T> {
     /// Offers the connection to a request that the guard let have it.
-    fn offer(&self, request: &mut Request<Incoming>) -> Offer {
+    fn offer(&self, request: &mut Request<Body>) -> Offer {
         if !self.phase.is_detached() {
             return Offer::No;
         }

@@ -7,6 +7,7 @@ pub mod accept;
 mod guarded;
 mod h1;
 mod h2;
+mod leftover;
 mod pace;
 mod switched;
 pub mod table;

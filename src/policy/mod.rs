@@ -6,6 +6,7 @@
 //! which drops with the call.
 
 mod admit;
+mod cors;
 pub mod merge;
 mod stream;
 mod timeout;
@@ -23,6 +24,10 @@ pub use admit::Admitted;
 pub use admit::Holds;
 pub use admit::Passing;
 pub use admit::admit;
+pub use cors::ALLOW_PRIVATE_NETWORK;
+pub use cors::ASKED;
+pub use cors::Cors;
+pub use cors::REQUEST_PRIVATE_NETWORK;
 
 use crate::call::Call;
 use crate::call::Code;
@@ -32,7 +37,7 @@ use crate::config::raw::Raw;
 
 /// Every policy that Transom knows, in the order in which calls pass them. A new one is a
 /// new file and one line here.
-pub static TABLE: &[&dyn Kind] = &[&validate::Validate, &timeout::Timeout, &stream::Stream];
+pub static TABLE: &[&dyn Kind] = &[&cors::Slot, &validate::Validate, &timeout::Timeout, &stream::Stream];
 
 /// A kind of policy: a slot of the configuration and what compiles it.
 pub trait Kind: Sync {
@@ -45,6 +50,11 @@ pub trait Kind: Sync {
     /// What applies where no level sets the slot.
     fn unset(&self) -> Option<Arc<dyn Policy>> {
         None
+    }
+
+    /// The same in words, for `transom explain`.
+    fn unset_in_words(&self) -> &'static str {
+        "its defaults"
     }
 
     /// How an `enforced` slot meets the slot of an API or a method.
@@ -68,6 +78,11 @@ pub trait Policy: Send + Sync + fmt::Debug {
     /// What it must see besides the head.
     fn needs(&self) -> Needs {
         Needs::Head
+    }
+
+    /// What it says about web pages; only the slot `cors` says anything.
+    fn cors(&self) -> Option<Cors> {
+        None
     }
 
     /// Looks at the head of a call, and may change it.

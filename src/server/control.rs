@@ -28,6 +28,7 @@ use crate::server::view::Served;
 use crate::server::view::own_service;
 use crate::snapshot;
 use crate::snapshot::Current;
+use crate::snapshot::Document;
 use crate::snapshot::Inputs;
 use crate::snapshot::Modules;
 use crate::snapshot::OwnService;
@@ -41,6 +42,7 @@ pub(super) struct Control {
     listeners: Listeners,
     readiness: Arc<Readiness>,
     policies: Vec<Arc<dyn Policy>>,
+    documents: Vec<Document>,
     reflection: Vec<OwnService>,
     health: Vec<OwnService>,
     state: Mutex<State>,
@@ -84,6 +86,7 @@ impl Control {
             listeners,
             readiness,
             policies: setup.policies,
+            documents: setup.documents,
             reflection: own(builtin::reflection(view.clone())),
             health: own(builtin::health(view)),
             state: Mutex::new(State {
@@ -183,6 +186,7 @@ impl Control {
             own: &own,
             kinds: policy::TABLE,
             extra: &self.policies,
+            documents: &self.documents,
             specs: &self.specs,
             metrics: &self.observe.metrics,
             generation: state.generation + 1,

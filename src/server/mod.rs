@@ -32,6 +32,7 @@ use crate::policy::Policy;
 use crate::server::control::Control;
 use crate::server::listeners::Listeners;
 use crate::snapshot::Current;
+use crate::snapshot::Document;
 use crate::snapshot::Modules;
 use crate::snapshot::Snapshot;
 
@@ -42,6 +43,8 @@ pub struct Setup {
     pub modules: Modules,
     /// Policies of the embedding program, for every API, after the slots.
     pub policies: Vec<Arc<dyn Policy>>,
+    /// Documents of the embedding program, served before anything that APIs publish.
+    pub documents: Vec<Document>,
     /// Whether the files of the configuration are watched.
     pub watch: Watch,
 }
@@ -290,6 +293,7 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
         own: &[],
         kinds: crate::policy::TABLE,
         extra: &[],
+        documents: &[],
         specs: &crate::upstream::Specs::new(1, metrics.clone()),
         metrics: &metrics,
         generation: 1,

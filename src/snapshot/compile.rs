@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::bridge::rest::Endpoint;
+use crate::bridge::rest::Method as Messages;
 use crate::call::Dialect;
 use crate::call::nearest;
 use crate::config::fault::At;
@@ -15,6 +16,7 @@ use crate::config::types::Config;
 use crate::config::types::Located;
 use crate::config::types::Slots;
 use crate::observe::Metrics;
+use crate::policy::Cors;
 use crate::policy::Kind;
 use crate::policy::Needs;
 use crate::policy::Policy;
@@ -26,6 +28,7 @@ use crate::schema::Schema;
 use crate::schema::Service;
 use crate::schema::http::ServiceConfig;
 use crate::snapshot::Api;
+use crate::snapshot::Document;
 use crate::snapshot::MethodPlan;
 use crate::snapshot::Modules;
 use crate::snapshot::Snapshot;
@@ -50,6 +53,8 @@ pub struct Inputs<'a> {
     pub kinds: &'a [&'a dyn Kind],
     /// Policies of the embedding program, for every API, after the slots.
     pub extra: &'a [Arc<dyn Policy>],
+    /// Documents of the embedding program, before those of the APIs.
+    pub documents: &'a [Document],
     /// The upstreams of the process.
     pub specs: &'a Specs,
     /// Where calls are counted.
@@ -80,6 +85,9 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Report> {
     build.snapshot.config = Some(inputs.config.clone());
     build.snapshot.modules =
         inputs.modules.iter().map(|(name, schema)| (name.clone(), schema.clone())).collect();
+    build.snapshot.documents = inputs.documents.to_vec();
+    let none = Slots::default();
+    build.snapshot.cors = cors(&build.policies(&none, &none));
     build.check_selectors();
     for api in &inputs.config.apis {
         build.api(api);
@@ -114,7 +122,8 @@ impl Build<'_> {
         };
         let services = self.services(api, schema);
         self.check_rules(api, &services);
-        let rest = api.dialects.contains(&types::Dialect::Rest).then(|| self.rest(api, schema));
+        let rest = self.rest(api, schema);
+        let speaks_rest = api.dialects.contains(&types::Dialect::Rest);
         let upstream = Upstream::Network(self.inputs.specs.of(upstream));
         let published = Arc::new(Api {
             name: api.name.as_str().into(),
@@ -137,15 +146,16 @@ impl Build<'_> {
                     Some(rule) if !rule.policies.is_empty() => self.policies(&api.policies, &rule.policies),
                     _ => common.clone(),
                 };
-                let json = rest.as_ref().and_then(|rest| rest.json(rpc));
-                let plan = self.plan(&published, &rpc.method, policies, upstream.clone(), json);
+                let messages = rest.method(rpc);
+                let plan =
+                    self.plan(&published, &rpc.method, policies, upstream.clone(), messages, speaks_rest);
                 self.publish(api, plan.clone());
-                if let Some(rest) = &rest {
-                    documented.push((rpc, self.publish_rules(api, rest, rpc, &plan)));
+                if speaks_rest {
+                    documented.push((rpc, self.publish_rules(api, &rest, rpc, &plan)));
                 }
             }
         }
-        self.document(api, schema, &documented);
+        self.document(api, schema, &documented, cors(&common));
         self.snapshot.apis.push(published);
     }
 
@@ -218,12 +228,16 @@ impl Build<'_> {
         method: &Arc<crate::call::Method>,
         policies: Arc<[Arc<dyn Policy>]>,
         upstream: Upstream,
-        json: Option<Arc<Endpoint>>,
+        messages: Option<Arc<Messages>>,
+        speaks_rest: bool,
     ) -> Arc<MethodPlan> {
         let needs = policies.iter().map(|policy| policy.needs()).max().unwrap_or(Needs::Head);
+        let cors = cors(&policies);
         let series = self.inputs.metrics.series(&api.name, &method.path);
         let (method, api) = (method.clone(), api.clone());
-        Arc::new(MethodPlan { method, api, policies, needs, series, upstream, json })
+        let json = messages.clone().filter(|_| speaks_rest);
+        let json = json.and_then(|messages| Endpoint::without_rule(messages).ok()).map(Arc::new);
+        Arc::new(MethodPlan { method, api, policies, needs, cors, series, upstream, messages, json })
     }
 
     fn publish(&mut self, api: &types::Api, plan: Arc<MethodPlan>) {
@@ -260,20 +274,25 @@ impl Build<'_> {
         let api = Arc::new(Api {
             name: "".into(),
             hosts: hosts.clone(),
-            dialects: vec![Dialect::Grpc],
+            dialects: vec![Dialect::Grpc, Dialect::GrpcWeb, Dialect::Connect],
             services: vec![service.name.clone()],
             schema: own.schema.clone(),
             upstream: None,
         });
         for rpc in &service.methods {
             let run = Upstream::InProcess(own.run.clone());
-            let plan = self.plan(&api, &rpc.method, policies.clone(), run, None);
+            let plan = self.plan(&api, &rpc.method, policies.clone(), run, None, false);
             let rank = Rank { owner: Owner::Gateway, host: hosts[0].clone() };
             // The gateway's services are its own choice: no two are alike.
             let _ = self.snapshot.routes.publish(&rpc.method.path, rank, plan);
         }
         self.snapshot.apis.push(api);
     }
+}
+
+/// What the policies of a method say about web pages.
+fn cors(policies: &[Arc<dyn Policy>]) -> Option<Cors> {
+    policies.iter().find_map(|policy| policy.cors())
 }
 
 fn dialect_of(dialect: types::Dialect) -> Dialect {

@@ -10,17 +10,20 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use http::HeaderMap;
 
 pub use compile::Inputs;
 pub use compile::OwnService;
 pub use compile::compile;
 
 use crate::bridge::rest::Endpoint;
+use crate::bridge::rest::Method as Messages;
 use crate::call::Dialect;
 use crate::call::Method;
 use crate::config::host::HostPattern;
 use crate::config::types::Config;
 use crate::observe::Series;
+use crate::policy::Cors;
 use crate::policy::Needs;
 use crate::policy::Policy;
 use crate::route::Table;
@@ -42,8 +45,10 @@ pub struct Snapshot {
     pub routes: Table<Arc<MethodPlan>>,
     /// REST paths, by the rules of the methods.
     pub rest: RestTable<RestRoute>,
-    /// OpenAPI documents that are served.
+    /// What is served as it is, OpenAPI documents among it.
     pub documents: Vec<Document>,
+    /// What web pages may do where nothing is published.
+    pub cors: Option<Cors>,
     /// The compiled messages of each module, by the digest of its descriptors.
     pub plans: HashMap<Digest, Arc<Plans>>,
     /// What is published, the gateway's own services last.
@@ -62,6 +67,7 @@ impl Snapshot {
             routes: Table::default(),
             rest: RestTable::default(),
             documents: Vec::new(),
+            cors: None,
             plans: HashMap::new(),
             apis: Vec::new(),
             modules: BTreeMap::new(),
@@ -103,23 +109,31 @@ pub struct MethodPlan {
     pub policies: Arc<[Arc<dyn Policy>]>,
     /// What they must see.
     pub needs: Needs,
+    /// What they say about web pages.
+    pub cors: Option<Cors>,
     /// Its counts.
     pub series: Arc<Series>,
     /// Where its calls go.
     pub upstream: Upstream,
+    /// How its messages are read and written; `None` for what the gateway runs itself.
+    pub messages: Option<Arc<Messages>>,
     /// How JSON is served on the method's own path, where its API speaks REST.
     pub json: Option<Arc<Endpoint>>,
 }
 
-/// An OpenAPI document of one API.
+/// What is served as it is: the OpenAPI document of an API, or a page of the embedding program.
 #[derive(Debug, Clone)]
 pub struct Document {
     /// Where it is served.
     pub path: Box<str>,
     /// On which hosts.
     pub hosts: Vec<HostPattern>,
-    /// Its JSON text.
+    /// Its text.
     pub text: Bytes,
+    /// `Content-Type`, and what else is said with it.
+    pub headers: HeaderMap,
+    /// What web pages may do with it.
+    pub cors: Option<Cors>,
 }
 
 /// What a REST path leads to.

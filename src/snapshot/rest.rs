@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use ::http::HeaderValue;
+use ::http::header::CONTENT_TYPE;
+
 use crate::bridge::rest::Endpoint;
 use crate::bridge::rest::Method;
 use crate::bridge::rest::Options;
 use crate::bridge::rest::errors::ErrorForm;
 use crate::config::types;
 use crate::openapi;
+use crate::policy::Cors;
 use crate::route::Owner;
 use crate::route::Rank;
 use crate::route::rest::Expansion;
@@ -39,20 +43,17 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    fn method(&self, rpc: &Rpc) -> Option<Arc<Method>> {
+    /// How the messages of one method are read and written.
+    pub(super) fn method(&self, rpc: &Rpc) -> Option<Arc<Method>> {
         let id = |name: &str| self.plans.find(name);
         Some(Arc::new(Method {
             plans: self.plans.clone(),
             input: id(rpc.descriptor.input().full_name())?,
             output: id(rpc.descriptor.output().full_name())?,
             kind: rpc.method.kind,
+            idempotency: rpc.method.idempotency,
             options: self.options.clone(),
         }))
-    }
-
-    /// How JSON is served on the method's own path.
-    pub(super) fn json(&self, rpc: &Rpc) -> Option<Arc<Endpoint>> {
-        Endpoint::without_rule(self.method(rpc)?).ok().map(Arc::new)
     }
 }
 
@@ -98,7 +99,7 @@ impl Build<'_> {
             let problem = format!("{}{line}: {}", fault.file, fault.problem);
             self.diag.fault(&api.module_at, problem, fault.help);
         }
-        let Some(method) = rest.method(rpc) else { return rules };
+        let Some(method) = plan.messages.clone() else { return rules };
         rules.retain(|rule| match Endpoint::new(method.clone(), rule) {
             Ok(endpoint) => self.publish_rule(api, &rest.mount, rule, plan, &Arc::new(endpoint)),
             Err(problem) => {
@@ -120,6 +121,7 @@ impl Build<'_> {
         api: &types::Api,
         schema: &Schema,
         methods: &[(&Rpc, Vec<http::Rule>)],
+        cors: Option<Cors>,
     ) {
         let Some(path) = &api.openapi else { return };
         let options = openapi::Options {
@@ -132,13 +134,15 @@ impl Build<'_> {
                 types::ErrorForm::Aip193 => openapi::Errors::Aip193,
                 types::ErrorForm::Problem => openapi::Errors::Problem,
             },
-            bare: openapi::Bare::Rest,
+            bare: bare(&api.dialects),
             ..openapi::Options::default()
         };
         let methods = methods.iter().map(|(rpc, rules)| (*rpc, rules.as_slice()));
         let hosts = api.hosts.iter().map(|host| host.value.clone()).collect();
         let text = openapi::document(schema, methods, &options).into();
-        self.snapshot.documents.push(Document { path: path.value.as_str().into(), hosts, text });
+        let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))].into_iter().collect();
+        let path = path.value.as_str().into();
+        self.snapshot.documents.push(Document { path, hosts, text, headers, cors });
     }
 
     /// Whether any host serves it.
@@ -166,6 +170,17 @@ impl Build<'_> {
         let served = conflicts.hosts() < api.hosts.len();
         self.report(api, rule, plan, conflicts);
         served
+    }
+}
+
+/// What answers the JSON form of methods without a rule.
+fn bare(dialects: &[types::Dialect]) -> openapi::Bare {
+    if dialects.contains(&types::Dialect::Connect) {
+        openapi::Bare::Connect
+    } else if dialects.contains(&types::Dialect::Rest) {
+        openapi::Bare::Rest
+    } else {
+        openapi::Bare::Absent
     }
 }
 

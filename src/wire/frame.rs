@@ -46,7 +46,7 @@ impl fmt::Display for FrameFault {
         match self {
             Self::Flag(flag) => write!(f, "frame flag is {flag}, send 0 or 1"),
             Self::CompressedWithoutEncoding => {
-                f.write_str("frame is flagged compressed without an encoding, send grpc-encoding")
+                f.write_str("frame is flagged compressed without an encoding, name it in the head")
             }
             Self::TooLarge { len, max } => {
                 write!(f, "message of {len} bytes, the limit is {max}, send a smaller one")

@@ -21,8 +21,12 @@ use tonic::codec::EncodeBuf;
 use tonic::codec::Encoder;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
+use transom::wire::compress::Encoding;
 
 use crate::support::LIBRARY;
+use crate::support::connect;
+use crate::support::connect::Http;
+use crate::support::connect::Way;
 use crate::support::dialects_rest;
 
 /// One call.
@@ -104,6 +108,15 @@ pub(crate) enum Compression {
     Gzip,
 }
 
+impl Compression {
+    fn encoding(self) -> Encoding {
+        match self {
+            Self::None => Encoding::Identity,
+            Self::Gzip => Encoding::Gzip,
+        }
+    }
+}
+
 /// All of them.
 pub(crate) const COMPRESSIONS: [Compression; 2] = [Compression::None, Compression::Gzip];
 
@@ -114,41 +127,61 @@ pub(crate) type Calling = Pin<Box<dyn Future<Output = Told> + Send>>;
 pub(crate) struct Dialect {
     /// As the metrics name it.
     pub(crate) name: &'static str,
-    /// How it frames streams, where it has more than one way.
+    /// How it frames streams or encodes messages, where it has more than one way.
     pub(crate) form: &'static str,
-    /// What of gRPC its clients see.
-    pub(crate) shows: Shows,
+    /// Whether its clients see trailing metadata.
+    pub(crate) has_trailers: bool,
+    /// Whether compressed messages pass as they come.
+    pub(crate) passes_compression: bool,
     /// Bytes of the largest payload of the laws, which each bridge bounds in its own way.
     pub(crate) large: u32,
     /// Makes a call on a connection of its own.
     pub(crate) call: fn(SocketAddr, Compression, Ask) -> Calling,
 }
 
-/// What of gRPC the clients of a dialect see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shows {
-    /// All of it.
-    Everything,
-    /// Neither trailing metadata nor how messages are encoded.
-    NoTrailers,
-}
+const GRPC: Dialect = Dialect {
+    name: "grpc",
+    form: "",
+    has_trailers: true,
+    passes_compression: true,
+    large: 6_000_000,
+    call: grpc,
+};
+
+const CONNECT: Dialect =
+    Dialect { name: "connect", form: "proto", passes_compression: false, call: connect_proto, ..GRPC };
 
 const REST: Dialect = Dialect {
     name: "rest",
     form: "lines",
-    shows: Shows::NoTrailers,
-    // In base64, and under the limit that holds where none is set.
-    large: 3_000_000,
+    has_trailers: false,
+    passes_compression: false,
+    large: JSON_LARGE,
     call: dialects_rest::lines,
 };
 
+/// In base64, and under the limit that holds where none is set.
+const JSON_LARGE: u32 = 3_000_000;
+
 /// Every dialect that is built; a new one joins all laws by one entry.
 pub(crate) static DIALECTS: &[Dialect] = &[
-    Dialect { name: "grpc", form: "", shows: Shows::Everything, large: 6_000_000, call: grpc },
+    GRPC,
+    CONNECT,
+    Dialect { form: "json", large: JSON_LARGE, call: connect_json, ..CONNECT },
     REST,
     Dialect { form: "array", call: dialects_rest::array, ..REST },
     Dialect { form: "events", call: dialects_rest::events, ..REST },
 ];
+
+fn connect_proto(address: SocketAddr, compression: Compression, ask: Ask) -> Calling {
+    let way = Way { http: Http::Two, codec: connect::Codec::Proto, coding: compression.encoding() };
+    Box::pin(way.call(address, ask))
+}
+
+fn connect_json(address: SocketAddr, compression: Compression, ask: Ask) -> Calling {
+    let way = Way { http: Http::One, codec: connect::Codec::Json, coding: compression.encoding() };
+    Box::pin(way.call(address, ask))
+}
 
 fn grpc(address: SocketAddr, compression: Compression, ask: Ask) -> Calling {
     Box::pin(async move {

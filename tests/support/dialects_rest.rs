@@ -25,6 +25,9 @@ use crate::support::dialects::Calling;
 use crate::support::dialects::Compression;
 use crate::support::dialects::Told;
 
+/// Where the API is that takes JSON as REST on the methods' own paths.
+pub(crate) const HOST: &str = "rest.test";
+
 /// How streams are framed, both ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -73,7 +76,7 @@ async fn call(address: SocketAddr, compression: Compression, ask: Ask, form: For
         Form::Lines => "application/x-ndjson",
         Form::Events => "text/event-stream",
     };
-    let mut head = http::Request::post(format!("http://{address}{}", ask.path))
+    let mut head = http::Request::post(format!("http://{HOST}{}", ask.path))
         .header("content-type", content_type)
         .header("accept", accept);
     let headers = head.headers_mut().expect("the parts are good");

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod connect;
 pub(crate) mod dialects;
 pub(crate) mod dialects_rest;
 pub(crate) mod policies;
@@ -120,7 +121,7 @@ impl Gateway {
     pub(crate) fn of(config: Config, policies: Vec<Arc<dyn Policy>>, watch: Watch) -> Self {
         let listener = config.listeners[0].name.clone();
         let modules = [("demo".to_owned(), demo_schema())].into();
-        let server = Server::start(config, Setup { modules, policies, watch })
+        let server = Server::start(config, Setup { modules, policies, watch, ..Setup::default() })
             .unwrap_or_else(|error| panic!("the gateway didn't start: {error}"));
         let address = server.address(&listener).expect("the listener was started");
         Self { server: Some(server), address }

@@ -300,8 +300,19 @@ pub(crate) fn block(fields: &[(&str, &str)]) -> Bytes {
     for (name, value) in fields {
         bytes.put_u8(0);
         for text in [name, value] {
-            let len = u8::try_from(text.len()).ok().filter(|len| *len < 127).expect("a short text");
-            bytes.put_u8(len);
+            let mut len = text.len();
+            if len < 127 {
+                bytes.put_u8(u8::try_from(len).expect("it is below 127"));
+            } else {
+                // An integer beyond its prefix of seven bits (RFC 7541, section 5.1).
+                bytes.put_u8(127);
+                len -= 127;
+                while len >= 128 {
+                    bytes.put_u8(u8::try_from(len % 128).expect("it is below 128") | 128);
+                    len /= 128;
+                }
+                bytes.put_u8(u8::try_from(len).expect("it is below 128"));
+            }
             bytes.extend_from_slice(text.as_bytes());
         }
     }

@@ -6,6 +6,10 @@ use bytes::Bytes;
 
 use crate::bridge::Decode;
 use crate::bridge::Standing;
+use crate::bridge::inflow::Collected;
+use crate::bridge::inflow::Inflow;
+use crate::bridge::inflow::append_frame;
+use crate::bridge::inflow::too_large;
 use crate::bridge::rest::endpoint::Endpoint;
 use crate::bridge::rest::endpoint::Taken;
 use crate::bridge::rest::negotiate::BodyForm;
@@ -14,11 +18,7 @@ use crate::bridge::rest::streams::SplitShape;
 use crate::bridge::rest::streams::Splitter;
 use crate::call::Reason;
 use crate::call::Refusal;
-use crate::wire::compress;
-use crate::wire::compress::CodingFault;
 use crate::wire::compress::Encoding;
-use crate::wire::frame::HEADER_BYTES;
-use crate::wire::frame::encode_header;
 
 /// What a request says of its body, and what its target binds.
 pub(super) struct Asked {
@@ -35,77 +35,11 @@ pub(super) struct Asked {
     pub(super) codings: Vec<Encoding>,
 }
 
-/// Undoes the content codings of a body, and counts what comes out.
-struct Inflow {
-    codings: Vec<Encoding>,
-    decoder: Option<compress::Decoder>,
-    bytes_max: usize,
-}
-
-impl Inflow {
-    fn new(codings: Vec<Encoding>) -> Self {
-        Self { codings, decoder: None, bytes_max: 0 }
-    }
-
-    /// Bounds a body that is one message, or streams without an end where `bytes_max` is none.
-    fn limit(&mut self, bytes_max: usize, all: u64) -> Result<(), Refusal> {
-        self.bytes_max = bytes_max;
-        if !self.codings.is_empty() {
-            let limits = compress::Limits::bytes(all);
-            self.decoder = Some(compress::Decoder::new(&self.codings, limits).map_err(coding)?);
-        }
-        Ok(())
-    }
-
-    /// The next bytes as they were before they were compressed.
-    fn push(&mut self, chunk: Bytes) -> Result<Bytes, Refusal> {
-        let Some(decoder) = &mut self.decoder else { return Ok(chunk) };
-        let mut plain = Vec::new();
-        decoder.push(&chunk, &mut plain).map_err(coding)?;
-        Ok(plain.into())
-    }
-
-    fn end(&mut self) -> Result<(), Refusal> {
-        match &mut self.decoder {
-            Some(decoder) => decoder.finish().map_err(coding),
-            None => Ok(()),
-        }
-    }
-}
-
 /// Reads a body that is one message: all of it is needed.
 pub(super) struct Whole {
     asked: Asked,
     inflow: Inflow,
     body: Collected,
-}
-
-/// Bytes that come in few pieces: the first is kept as it is.
-#[derive(Default)]
-struct Collected {
-    first: Bytes,
-    more: Vec<u8>,
-}
-
-impl Collected {
-    fn push(&mut self, chunk: Bytes) {
-        if self.first.is_empty() && self.more.is_empty() {
-            self.first = chunk;
-            return;
-        }
-        if self.more.is_empty() {
-            self.more.extend_from_slice(&self.first);
-        }
-        self.more.extend_from_slice(&chunk);
-    }
-
-    fn len(&self) -> usize {
-        self.bytes().len()
-    }
-
-    fn bytes(&self) -> &[u8] {
-        if self.more.is_empty() { &self.first } else { &self.more }
-    }
 }
 
 impl Whole {
@@ -122,8 +56,8 @@ impl Decode for Whole {
 
     fn push(&mut self, chunk: Bytes, _: &mut Vec<u8>) -> Result<(), Refusal> {
         let plain = self.inflow.push(chunk)?;
-        if self.inflow.bytes_max - self.body.len() < plain.len() {
-            return Err(too_large(self.inflow.bytes_max));
+        if self.inflow.bytes_max() - self.body.len() < plain.len() {
+            return Err(too_large(self.inflow.bytes_max()));
         }
         self.body.push(plain);
         Ok(())
@@ -131,7 +65,7 @@ impl Decode for Whole {
 
     fn end(&mut self, frames: &mut Vec<u8>) -> Result<(), Refusal> {
         self.inflow.end()?;
-        self.asked.frame(self.body.bytes(), self.inflow.bytes_max, frames)
+        self.asked.frame(self.body.bytes(), self.inflow.bytes_max(), frames)
     }
 }
 
@@ -155,7 +89,7 @@ impl Stream {
         self.standing = Standing::Open;
         let Some(splitter) = &mut self.splitter else { return Ok(()) };
         while let Some(value) = splitter.next_text().map_err(|fault| fault.refusal())? {
-            self.asked.frame(&value, self.inflow.bytes_max, frames)?;
+            self.asked.frame(&value, self.inflow.bytes_max(), frames)?;
             if frames.len() >= FRAMES_BYTES {
                 self.standing = Standing::Held;
                 break;
@@ -180,7 +114,7 @@ impl Decode for Stream {
 
     fn push(&mut self, chunk: Bytes, frames: &mut Vec<u8>) -> Result<(), Refusal> {
         let plain = self.inflow.push(chunk)?;
-        let bytes_max = self.inflow.bytes_max;
+        let bytes_max = self.inflow.bytes_max();
         let Some(splitter) = &mut self.splitter else {
             // Raw bytes become a message a chunk.
             return plain
@@ -208,43 +142,8 @@ impl Decode for Stream {
 impl Asked {
     /// Appends the gRPC frame of one message, made of a body and of what the target binds.
     fn frame(&self, body: &[u8], bytes_max: usize, frames: &mut Vec<u8>) -> Result<(), Refusal> {
-        framed(bytes_max, frames, |frames| self.endpoint.read(self, body, frames))
+        append_frame(frames, bytes_max, |out| self.endpoint.read(self, body, out))
     }
-}
-
-/// Appends the gRPC frame of the message that `write` appends.
-pub(super) fn framed(
-    bytes_max: usize,
-    frames: &mut Vec<u8>,
-    write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
-) -> Result<(), Refusal> {
-    let start = frames.len();
-    frames.extend_from_slice(&[0; HEADER_BYTES]);
-    write(frames)?;
-    let len = frames.len() - start - HEADER_BYTES;
-    if bytes_max < len {
-        return Err(too_large(bytes_max));
-    }
-    let len = u32::try_from(len).map_err(|_| too_large(u32::MAX as usize))?;
-    frames[start..start + HEADER_BYTES].copy_from_slice(&encode_header(false, len));
-    Ok(())
-}
-
-fn coding(fault: CodingFault) -> Refusal {
-    match fault {
-        CodingFault::TooLarge { .. } | CodingFault::Ratio { .. } => {
-            Refusal::new(Reason::MessageTooLarge, fault.to_string())
-        }
-        CodingFault::Codec(_) => Refusal::new(Reason::Overloaded, fault.to_string()),
-        _ => Refusal::new(Reason::RequestInvalid, fault.to_string()),
-    }
-}
-
-fn too_large(bytes_max: usize) -> Refusal {
-    Refusal::new(
-        Reason::MessageTooLarge,
-        format!("the message is over {bytes_max} bytes: send a smaller one"),
-    )
 }
 
 const STREAM_TYPES: &str =

@@ -12,6 +12,7 @@ use crate::bridge::rest::errors::PrintAny;
 use crate::bridge::rest::negotiate::BodyForm;
 use crate::bridge::rest::raw;
 use crate::bridge::rest::raw::HttpBody;
+use crate::call::Idempotency;
 use crate::call::Kind;
 use crate::call::Reason;
 use crate::call::Refusal;
@@ -24,6 +25,7 @@ use crate::transcode::BindError;
 use crate::transcode::BindOptions;
 use crate::transcode::Binding;
 use crate::transcode::Body;
+use crate::transcode::Bound;
 use crate::transcode::BoundBody;
 use crate::transcode::Field;
 use crate::transcode::MessageId;
@@ -68,8 +70,40 @@ pub struct Method {
     pub output: MessageId,
     /// Which ways it streams.
     pub kind: Kind,
+    /// What `idempotency_level` says.
+    pub idempotency: Idempotency,
     /// How JSON is read and written.
     pub options: Arc<Options>,
+}
+
+impl Method {
+    /// Appends the request message that `json` is.
+    ///
+    /// # Errors
+    /// Text that isn't one.
+    pub(in crate::bridge) fn read(&self, json: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        read(&self.plans, self.input, json, &Bound::empty(), &self.options.read, out).map_err(unread)
+    }
+
+    /// Appends the JSON of a reply message.
+    ///
+    /// # Errors
+    /// Bytes that JSON can't express.
+    pub(in crate::bridge) fn write(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
+        write(&self.plans, self.output, message, &self.options.write, out)
+    }
+
+    /// Appends the JSON of a message of any type of the module; false, and nothing is appended, where that
+    /// type is not known or the bytes are not of it.
+    pub(in crate::bridge) fn print(&self, name: &str, message: &[u8], out: &mut Vec<u8>) -> bool {
+        let begun = out.len();
+        let id = self.plans.find(name);
+        let is_told = id.is_some_and(|id| write(&self.plans, id, message, &self.options.write, out).is_ok());
+        if !is_told {
+            out.truncate(begun);
+        }
+        is_told
+    }
 }
 
 /// One rule of a method: where its fields come from, and what of the reply is shown.
@@ -292,7 +326,7 @@ impl Endpoint {
         let Method { plans, output, options, .. } = &*self.method;
         match self.shown {
             Some(at) => write_field(plans, *output, at, message, &options.write, out),
-            None => write(plans, *output, message, &options.write, out),
+            None => self.method.write(message, out),
         }
     }
 

@@ -13,6 +13,7 @@ pub mod websocket;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
@@ -76,7 +77,7 @@ impl Bridge for Rest {
         Dialect::Rest
     }
 
-    fn open(&self, head: &mut Parts) -> Result<Opened, Refusal> {
+    fn open(&self, head: &mut Parts, _: Option<&Arc<Method>>) -> Result<Opened, Refusal> {
         let form = self.form(head)?;
         let codings = negotiate::content_encodings(&head.headers, &Encoding::ALL)?;
         let coding = negotiate::accept_encoding(&head.headers, &Encoding::ALL);
@@ -106,7 +107,7 @@ impl Bridge for Rest {
         })
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response<Bytes> {
+    fn refuse(&self, refusal: &Refusal, _: Option<&HeaderValue>) -> Response<Bytes> {
         errors::refuse(refusal, self.endpoint.method.options.errors, &*self.endpoint)
     }
 }
@@ -130,16 +131,18 @@ pub fn options(allow: &str) -> Response<Bytes> {
     response
 }
 
-/// The answer to GET and HEAD of an OpenAPI document.
-pub fn document(text: &Bytes, head: &Parts) -> Response<Bytes> {
-    let etag = negotiate::etag("application/json", text, Encoding::Identity);
+/// The answer to GET and HEAD of a text that is served as it is; `headers` say what it is.
+pub fn document(text: &Bytes, headers: &HeaderMap, head: &Parts) -> Response<Bytes> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let etag = negotiate::etag(content_type.unwrap_or_default(), text, Encoding::Identity);
     let mut response = Response::new(Bytes::new());
+    response.headers_mut().clone_from(headers);
     response.headers_mut().insert(header::ETAG, etag.clone());
     if negotiate::is_none_matched(&head.headers, &etag) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().remove(header::CONTENT_TYPE);
         return response;
     }
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
     if head.method != http::Method::HEAD {
         *response.body_mut() = text.clone();

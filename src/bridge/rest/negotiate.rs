@@ -22,7 +22,7 @@ use http::HeaderName;
 
 /// The members of a list field (RFC 9110, section 5.6.1), over all its lines. Commas inside quoted strings
 /// separate nothing; empty members don't count.
-pub(super) fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+pub(in crate::bridge) fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     headers.get_all(name).iter().flat_map(|value| split_unquoted(value.as_bytes(), b','))
 }
 

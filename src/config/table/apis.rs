@@ -17,7 +17,6 @@ use crate::config::shape::Thing;
 use crate::config::shape::Word;
 use crate::config::shape::key;
 use crate::config::shape::later;
-use crate::config::shape::later_word;
 use crate::config::shape::section;
 use crate::config::shape::word;
 use crate::config::table::policies::SLOTS;
@@ -80,7 +79,7 @@ pub(in crate::config) static API: Section = Section {
 
 /// What clients may speak.
 pub(in crate::config) static DIALECTS: &[Word] =
-    &[word("grpc"), later_word("grpc_web"), later_word("connect"), word("rest")];
+    &[word("grpc"), word("grpc_web"), word("connect"), word("rest")];
 
 static METHOD_KEYS: Section = Section {
     keys: &[

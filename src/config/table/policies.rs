@@ -9,6 +9,7 @@ use crate::config::scalar::ORIGIN;
 use crate::config::scalar::PATH;
 use crate::config::scalar::SERVICE;
 use crate::config::scalar::TEXT;
+use crate::config::scalar::VERB;
 use crate::config::shape::Need::May;
 use crate::config::shape::Need::Must;
 use crate::config::shape::Need::Or;
@@ -25,7 +26,7 @@ use crate::config::table::limits::LIMIT;
 /// `policies` and `enforced`. The order of the rows is the order in which calls pass the slots.
 pub(in crate::config) static SLOTS: Section = Section {
     keys: &[
-        later("cors", Shape::Or(OFF, &Shape::Section(&CORS)), May, "which web pages may call"),
+        key("cors", Shape::Or(OFF, &Shape::Section(&CORS)), May, "which web pages may call"),
         later("ip", Shape::Or(OFF, &Shape::Section(&IP)), May, "which peer addresses may call"),
         later("auth", Shape::Or(OFF, &Shape::Section(&AUTH)), May, "who calls"),
         later("authorize", Shape::Or(OFF, &Shape::Section(&AUTHORIZE)), May, "whether this caller may"),
@@ -77,24 +78,40 @@ pub(in crate::config) static SLOTS: Section = Section {
 /// The value of `limits`.
 pub(in crate::config) static LIMITS: Shape = Shape::List(&Shape::Section(&LIMIT), 0);
 
-static CORS: Section = section(&[
-    key("origins", Shape::List(&Shape::Scalar(&ORIGIN), 1), Must, "pages that may call; `*` is every one"),
-    key(
-        "methods",
-        Shape::List(&Shape::Scalar(&NAME), 0),
-        Or("[]"),
-        "HTTP methods besides those the dialects need",
-    ),
-    key(
-        "headers",
-        Shape::List(&Shape::Scalar(&HEADER), 0),
-        Or("[]"),
-        "request headers besides those the dialects need",
-    ),
-    key("expose", Shape::List(&Shape::Scalar(&HEADER), 0), Or("[]"), "reply headers that pages may read"),
-    key("credentials", Shape::Bool, Or("false"), "whether cookies are sent"),
-    key("max_age", Shape::Scalar(&DURATION), Or("2h"), "how long browsers keep the answer"),
-]);
+static CORS: Section = Section {
+    keys: &[
+        key(
+            "origins",
+            Shape::List(&Shape::Scalar(&ORIGIN), 1),
+            Must,
+            "pages that may call; `*` is every one",
+        ),
+        key(
+            "methods",
+            Shape::List(&Shape::Scalar(&VERB), 0),
+            Or("[]"),
+            "HTTP methods besides those the dialects need",
+        ),
+        key(
+            "headers",
+            Shape::List(&Shape::Scalar(&HEADER), 0),
+            Or("[]"),
+            "request headers besides those the dialects need",
+        ),
+        key("expose", Shape::List(&Shape::Scalar(&HEADER), 0), Or("[]"), "reply headers that pages may read"),
+        key("credentials", Shape::Bool, Or("false"), "whether cookies are sent"),
+        key("max_age", Shape::Scalar(&DURATION), Or("2h"), "how long browsers keep the answer"),
+    ],
+    rules: &[],
+    wrong: &[
+        ("allow_origins", "it is called `origins`"),
+        ("allow_headers", "it is called `headers`"),
+        ("allow_methods", "it is called `methods`"),
+        ("expose_headers", "it is called `expose`"),
+        ("exposed_headers", "it is called `expose`"),
+        ("allow_credentials", "it is called `credentials`"),
+    ],
+};
 
 static IP: Section = section(&[
     key("allow", Shape::List(&Shape::Scalar(&CIDR), 0), Or("[]"), "the only peers, where it is not empty"),

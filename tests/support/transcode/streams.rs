@@ -19,6 +19,7 @@ use transom::bridge::rest::Endpoint;
 use transom::bridge::rest::Method;
 use transom::bridge::rest::Options;
 use transom::bridge::rest::Rest;
+use transom::call::Idempotency;
 use transom::call::Kind;
 use transom::call::Refusal;
 use transom::schema::Limits;
@@ -66,8 +67,14 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     for name in ["s.Note", "google.api.HttpBody"] {
         let id = plans.find(name).expect("the schema has it");
         for kind in [Kind::Unary, Kind::ClientStream, Kind::ServerStream, Kind::Bidi] {
-            let method =
-                Method { plans: plans.clone(), input: id, output: id, kind, options: options.clone() };
+            let method = Method {
+                plans: plans.clone(),
+                input: id,
+                output: id,
+                kind,
+                idempotency: Idempotency::Unknown,
+                options: options.clone(),
+            };
             endpoints
                 .push(Arc::new(Endpoint::without_rule(Arc::new(method)).expect("there is no rule to break")));
         }
@@ -81,7 +88,7 @@ fn open(endpoint: &Arc<Endpoint>, headers: &[(header::HeaderName, &str)]) -> Ope
         request = request.header(name, *value);
     }
     let (mut head, ()) = request.body(()).expect("the head is well-formed").into_parts();
-    let opened = Rest::new(endpoint.clone(), Vec::new()).open(&mut head);
+    let opened = Rest::new(endpoint.clone(), Vec::new()).open(&mut head, None);
     opened.unwrap_or_else(|refusal| panic!("the head is refused: {refusal:?}"))
 }
 

@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::Response;
 use http::header;
 use http::request::Parts;
@@ -15,6 +16,7 @@ use crate::bridge::Aside;
 use crate::bridge::Bridge;
 use crate::bridge::Early;
 use crate::bridge::Opened;
+use crate::bridge::rest::Method;
 use crate::bridge::rest::adopt;
 use crate::bridge::rest::endpoint::Endpoint;
 use crate::bridge::rest::errors;
@@ -49,7 +51,7 @@ impl Bridge for WebSocket {
         Dialect::Rest
     }
 
-    fn open(&self, head: &mut Parts) -> Result<Opened, Refusal> {
+    fn open(&self, head: &mut Parts, _: Option<&Arc<Method>>) -> Result<Opened, Refusal> {
         let opening = handshake::open(head, self.asked)?;
         origin::check(head)?;
         let body = match self.asked {
@@ -82,7 +84,7 @@ impl Bridge for WebSocket {
         })
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response<Bytes> {
+    fn refuse(&self, refusal: &Refusal, _: Option<&HeaderValue>) -> Response<Bytes> {
         errors::refuse(refusal, self.endpoint.options().errors, &*self.endpoint)
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::bridge::Decode;
 use crate::bridge::Standing;
-use crate::bridge::rest::decode::framed;
+use crate::bridge::inflow::append_frame;
 use crate::bridge::rest::endpoint::Endpoint;
 use crate::bridge::rest::endpoint::Sent;
 use crate::bridge::rest::websocket::Event;
@@ -34,7 +34,7 @@ impl Reader {
     }
 
     fn message(&self, sent: Sent<'_>, frames: &mut Vec<u8>) -> Result<(), Refusal> {
-        framed(self.bytes_max, frames, |out| {
+        append_frame(frames, self.bytes_max, |out| {
             self.endpoint.read_message(sent, &self.captures, &self.query, out)
         })
     }

@@ -1,0 +1,159 @@
+// The page of examples/web in Chromium, which asks a gateway of another origin before it calls it.
+
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { chromium } from "playwright-core";
+import { CALL_MS, serve, until } from "./harness.js";
+
+const CLIENTS = {
+  "grpc-web, binary": { type: "application/grpc-web+proto", holdsStreams: true },
+  "grpc-web, text": { type: "application/grpc-web-text" },
+  "connect-web, Connect with JSON": { type: "application/json", streams: "application/connect+json" },
+  "connect-web, Connect with protobuf": { type: "application/proto", streams: "application/connect+proto" },
+  "connect-web, Connect by GET": { get: true, streams: "application/connect+json" },
+  "connect-web, gRPC-Web": { type: "application/grpc-web+proto" },
+};
+
+// Nothing of the browser's own goes out: it talks to this machine alone.
+const ARGUMENTS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+const known = { timeout: 2 * CALL_MS };
+
+/** Serves the page at an origin of its own. */
+async function site() {
+  const types = { html: "text/html", js: "text/javascript" };
+  const server = createServer(async (request, response) => {
+    const { pathname } = new URL(request.url, "http://page");
+    const name = pathname === "/" ? "index.html" : pathname.slice(1);
+    if (!["index.html", "page.js"].includes(name)) return response.writeHead(404).end();
+    response.writeHead(200, { "content-type": types[name.split(".")[1]] });
+    response.end(await readFile(join(process.env.PAGE, name)));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return { origin: `http://127.0.0.1:${server.address().port}`, stop: () => server.close() };
+}
+
+/** What the backend has seen: asked by REST, which no other call of these tests uses. */
+async function inspect(gateway) {
+  return await (await fetch(`http://${gateway.address}/v1/inspect`)).json();
+}
+
+describe("a page in Chromium", () => {
+  let home, stranger, gateway, browser;
+  before(async () => {
+    [home, stranger] = [await site(), await site()];
+    gateway = await serve({ cors: { origins: [home.origin], max_age: "1h" } });
+    browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ARGUMENTS });
+  }, known);
+  after(async () => {
+    await browser?.close();
+    await gateway?.stop();
+    home?.stop();
+    stranger?.stop();
+  }, known);
+
+  for (const [client, expected] of Object.entries(CLIENTS)) {
+    describe(client, () => suite(client, expected));
+  }
+
+  test("a page of a stranger is not answered", known, async () => {
+    const page = await opened(stranger.origin, "connect-web, Connect with JSON");
+    const log = await page.called("unary");
+    assert.match(log, /^(Unknown|Unavailable): .*fetch/);
+    assert.ok(page.preflights.length > 0, "it has not asked");
+    await page.close();
+  });
+
+  /** The page with a client chosen, in a browser of its own; it records what is asked and called. */
+  async function opened(origin, client) {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    const seen = { preflights: [], requests: [], errors: [] };
+    const network = await context.newCDPSession(page);
+    await network.send("Network.enable");
+    network.on("Network.requestWillBeSent", ({ request, type }) => {
+      if (!request.url.startsWith(`http://${gateway.address}/`)) return;
+      (type === "Preflight" || request.method === "OPTIONS" ? seen.preflights : seen.requests).push(request);
+    });
+    page.on("pageerror", (error) => seen.errors.push(error));
+    await page.goto(`${origin}/?gateway=${encodeURIComponent(`http://${gateway.address}`)}`);
+    await page.selectOption("#client", client);
+    const log = page.locator("#log");
+    const click = async (call) => await page.click(`[data-call=${call}]`);
+    const says = async (text) => await log.filter({ hasText: text }).waitFor({ timeout: CALL_MS });
+    const ended = async () => {
+      await page.locator("#log[data-state=ended]").waitFor({ timeout: CALL_MS });
+      if (process.env.SCREENSHOTS) {
+        const name = `${client}-${await log.getAttribute("data-state")}-${seen.requests.length}.png`;
+        await page.screenshot({ path: join(process.env.SCREENSHOTS, name) });
+      }
+      return await log.textContent();
+    };
+    const called = async (call) => {
+      await click(call);
+      return await ended();
+    };
+    const stop = async () => await page.click("#stop");
+    return { ...seen, click, says, ended, called, stop, close: () => context.close() };
+  }
+
+  function suite(client, { type, streams = type, get = false, holdsStreams = false }) {
+    let page;
+    before(async () => (page = await opened(home.origin, client)), known);
+    after(async () => {
+      assert.deepEqual(page?.errors, []);
+      await page?.close();
+    }, known);
+    const sent = (call) => page.requests.filter(({ url }) => new URL(url).pathname.endsWith(`/${call}`));
+    const typeOf = (request) => request.headers["Content-Type"] ?? request.headers["content-type"];
+
+    test("a unary call, after a preflight", known, async () => {
+      assert.equal(await page.called("unary"), "“The Lamp” by Ines Halloran, sold 9007199254740993 times\nended\n");
+      const [request] = sent("GetBook");
+      assert.equal(request.method, get ? "GET" : "POST");
+      if (!get) assert.equal(typeOf(request), type);
+      const asked = page.preflights.filter(({ url }) => new URL(url).pathname.endsWith("/GetBook"));
+      assert.equal(asked.length, 1);
+    });
+
+    test("an error with details", known, async () => {
+      const log = await page.called("missing");
+      assert.equal(log, "NotFound: no book shelves/harbour/books/nope\nbecause BOOK_NOT_FOUND\n");
+    });
+
+    test("what the gateway refuses", known, async () => {
+      const log = await page.called("unpublished");
+      assert.match(log, /^Unimplemented: no method .*\nbecause METHOD_UNKNOWN\n$/);
+    });
+
+    test("a server stream", known, async () => {
+      const log = await page.called("stream");
+      assert.deepEqual(log.match(/^page \d+/gm), ["page 1", "page 2", "page 3", "page 4", "page 5", "page 6"]);
+      assert.match(log, /\nended\n$/);
+      assert.equal(typeOf(sent("ReadBook")[0]), streams);
+    });
+
+    test("a cancelled stream ends at the service too", known, async () => {
+      const { running = "0", cancelled = "0" } = await inspect(gateway);
+      await page.click("watch");
+      // Google's binary format shows nothing before the end, so the service is asked whether it runs.
+      if (holdsStreams) await until("it runs", async () => Number((await inspect(gateway)).running) > Number(running));
+      else await page.says("event 1: shelves/harbour/books/");
+      await page.stop();
+      assert.match(await page.ended(), /Canceled: /);
+      await until("it ends", async () => Number((await inspect(gateway)).cancelled ?? 0) > Number(cancelled));
+    });
+  }
+});
