@@ -44,7 +44,8 @@ for edition in "" 2023; do
 done
 
 say "Google's .proto files"
-need "npm" "command -v npm" nodejs npm
+need "Node 20 or later with npm" "node -e 'process.exit(+(parseInt(process.versions.node) < 20))' && npm --version" \
+    nodejs npm
 specs=tests/.specs
 package=google-proto-files-6.0.1
 sum=711763f77ea15bbc7436aac53db013b421d2c7b86ae27f4013723970ce54a96e
@@ -65,5 +66,16 @@ if ! cmp -s tests/python/requirements.txt "$venv/installed.txt"; then
     cp tests/python/requirements.txt "$venv/installed.txt"
 fi
 "$venv/bin/python" -m pytest tests/python
+
+say "Connect: the conformance suite, in gRPC, gRPC-Web and Connect"
+# It is built with Go, which is installed from PyPI where the machine has none.
+WORK="$target/conformance" tests/conformance/connect/run.sh "$TRANSOM_BIN"
+
+say "Node: connect-node, grpc-js and buf curl"
+WORK="$target/node" tests/node/run.sh
+
+need "Chromium" "command -v chromium" chromium
+say "Chromium: grpc-web and connect-web in a page of another origin"
+WORK="$target/browser" CHROMIUM=$(command -v chromium) tests/browser/run.sh
 
 say "all tests passed"

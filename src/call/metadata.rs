@@ -72,7 +72,8 @@ pub fn clean_web_reply(headers: &mut HeaderMap) {
     });
 }
 
-/// Removes from an upstream's head what belongs to its own hop.
+/// Removes from an upstream's head what belongs to its own hop, or would speak for the gateway to a
+/// web page.
 pub fn clean_reply(headers: &mut HeaderMap) {
     clean(headers, |name| {
         is_of_the_hop(name) || name == "content-length" || name.starts_with("access-control-")

@@ -68,7 +68,8 @@ function decode(bytes, fields) {
     const [name, type, many] = fields[Math.floor(tag / 8)] ?? [];
     if (!name) continue;
     const read = typeof type === "string" ? READ[type](value) : decode(value, type);
-    if (many) (message[name] ??= []).push(read);
+    if (type === ENTRY) (message[name] ??= {})[read.key ?? ""] = read.value ?? "";
+    else if (many) (message[name] ??= []).push(read);
     else message[name] = read;
   }
   return message;
@@ -178,7 +179,11 @@ function connectStatus({ code = "unknown", message = "", details = [] }) {
 }
 
 function restStatus({ code, message = "", details = [] }) {
-  const named = details.map(({ "@type": type = "", ...fields }) => ({ type: type.split("/").pop(), fields }));
+  const named = details.map(({ "@type": url = "", ...fields }) => {
+    const type = url.split("/").pop();
+    // A detail that no descriptor of the gateway declares comes as its bytes.
+    return typeof fields.value === "string" && DETAILS[type] ? detail(type, unbase64(fields.value)) : { type, fields };
+  });
   return { code: CODES[code] ?? "UNKNOWN", message, details: named };
 }
 
@@ -313,11 +318,11 @@ function list(fields) {
 
 function hex(bytes) {
   const rows = [];
-  for (let at = 0; at < Math.min(bytes.length, 256); at += 16) {
-    const row = bytes.subarray(at, at + 16);
+  for (let at = 0; at < Math.min(bytes.length, 256); at += 8) {
+    const row = bytes.subarray(at, at + 8);
     const digits = [...row].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
     const letters = [...row].map((byte) => (byte > 31 && byte < 127 ? String.fromCharCode(byte) : "·")).join("");
-    rows.push(`${digits.padEnd(48)} ${letters}`);
+    rows.push(`${digits.padEnd(23)} ${letters}`);
   }
   if (bytes.length > 256) rows.push(`… and ${bytes.length - 256} bytes more`);
   return `${rows.join("\n")}\n`;

@@ -62,7 +62,10 @@ impl Page {
         }
         let cors = match &target.plan {
             Some(plan) => plan.cors.as_ref(),
-            None => without_plan(snapshot, head),
+            None => match target::document(snapshot, head, &head.method) {
+                Some(document) => document.cors.as_ref(),
+                None => unserved(snapshot, head),
+            },
         };
         match (cors, origin) {
             (None, _) => Self::None,
@@ -122,19 +125,12 @@ fn asked_for(snapshot: &Snapshot, head: &Parts, asked: &Verb) -> Option<(Cors, V
         let verbs = verbs(snapshot, head, asked, &cors);
         return Some((cors, verbs));
     }
-    match at_path(snapshot, head) {
-        // The page learns from the preflight what it would learn from a 405.
-        Some(plan) => Some((plan.cors.clone()?, Vec::new())),
-        // Here it has to see the 404.
-        None => Some((snapshot.cors.clone()?, vec![asked.to_string()])),
-    }
+    // The page is to see the 404 or the 405, not a fault of CORS.
+    Some((unserved(snapshot, head)?.clone(), vec![asked.to_string()]))
 }
 
-/// The rules for what names no method: a document, a path under another HTTP method, nothing.
-fn without_plan<'s>(snapshot: &'s Snapshot, head: &Parts) -> Option<&'s Cors> {
-    if let Some(document) = target::document(snapshot, head, &head.method) {
-        return document.cors.as_ref();
-    }
+/// The rules for a path under another HTTP method, and for nothing at all.
+fn unserved<'s>(snapshot: &'s Snapshot, head: &Parts) -> Option<&'s Cors> {
     match at_path(snapshot, head) {
         Some(plan) => plan.cors.as_ref(),
         None => snapshot.cors.as_ref(),

@@ -90,9 +90,11 @@ for (const [where, start] of Object.entries(GATEWAYS)) {
     test("an error after messages", known, async () => {
       const call = client.Discuss(within());
       call.write({ id: "a", text: "so", times: 3 });
-      call.end({ id: "b", text: "lost", fail_with: 15 });
       const numbers = [];
-      call.on("data", (answer) => numbers.push(answer.number));
+      call.on("data", (answer) => {
+        // This client drops messages that it hasn't handed out yet when an error comes.
+        if (numbers.push(answer.number) === 3) call.end({ id: "b", text: "lost", fail_with: 15 });
+      });
       const error = await new Promise((resolve) => call.once("error", resolve));
       assert.deepEqual(numbers, ["1", "2", "3"]);
       assert.deepEqual([error.code, error.details], [status.DATA_LOSS, "lost"]);

@@ -12,14 +12,12 @@ root=$(cd "$here/../.." && pwd)
 work=${WORK:-${TMPDIR:-/tmp}/transom-node}
 mkdir -p "$work"
 
-if ! cmp -s "$here/package.json" "$work/package.json"; then
-    rm -rf "$work/node_modules" "$work/package.json"
-    cp "$here/package.json" "$work/installing.json"
-    mkdir -p "$work/install"
-    cp "$here/package.json" "$work/install/package.json"
-    (cd "$work/install" && npm install --no-package-lock --no-fund --no-audit --loglevel=error)
-    mv "$work/install/node_modules" "$work/node_modules"
-    mv "$work/installing.json" "$work/package.json"
+# What is installed stays until package.json says something else.
+if ! cmp -s "$here/package.json" "$work/installed.json"; then
+    rm -rf "$work/node_modules" "$work/installed.json"
+    cp "$here/package.json" "$work/"
+    (cd "$work" && npm install --no-package-lock --no-fund --no-audit --loglevel=error)
+    cp "$here/package.json" "$work/installed.json"
 fi
 rm -f "$work"/*.js
 cp "$here"/*.js "$work/"

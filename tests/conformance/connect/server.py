@@ -94,9 +94,10 @@ def running(*command, **pipes):
             program.kill()
 
 
-def backend_port(backend):
-    """Starts a server that has no receive limit, so that the gateway alone is judged by that."""
-    write(backend.stdin, number(PROTOCOL, GRPC) + number(HTTP_VERSION, HTTP_2))
+def backend_port(backend, limit):
+    """Starts a server for gRPC with the same receive limit: compressed messages of gRPC and gRPC-Web pass
+    Transom unread, so what they hold is for the service to refuse."""
+    write(backend.stdin, number(PROTOCOL, GRPC) + number(HTTP_VERSION, HTTP_2) + number(RECEIVE_LIMIT, limit))
     backend.stdin.close()
     return numbers(read(backend.stdout))[PORT]
 
@@ -126,7 +127,11 @@ def configuration(backend, protos, limit):
         "listeners": [{"name": "plain", "address": "127.0.0.1:0"}],
         "modules": [{"name": "suite", "protos": protos}],
         "upstreams": [{"name": "suite", "endpoints": [{"address": f"127.0.0.1:{backend}"}]}],
-        "apis": [{"name": "suite", "module": "suite", "upstream": "suite", "services": [SERVICE]}],
+        "apis": [{
+            "name": "suite", "module": "suite", "upstream": "suite", "services": [SERVICE],
+            # What the suite knows. REST would have an answer of its own to content types that no other takes.
+            "dialects": ["grpc", "grpc_web", "connect"],
+        }],
         "admin": {"address": "127.0.0.1:0"},
     }
     if limit:
@@ -143,8 +148,9 @@ def main():
     with contextlib.ExitStack() as all_of:
         folder = all_of.enter_context(tempfile.TemporaryDirectory(prefix="transom-connect-"))
         backend = all_of.enter_context(running(reference, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        limit = asked.get(RECEIVE_LIMIT, 0)
         file = Path(folder) / "transom.yaml"
-        file.write_text(configuration(backend_port(backend), protos, asked.get(RECEIVE_LIMIT, 0)))
+        file.write_text(configuration(backend_port(backend, limit), protos, limit))
         command = (transom, "serve", "-c", file)
         gateway = all_of.enter_context(running(*command, stderr=subprocess.PIPE, text=True))
         port = gateway_port(gateway)
