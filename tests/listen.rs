@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::raw::Client;
 use crate::raw::UNARY;
@@ -246,14 +247,16 @@ async fn until_closed(mut socket: TcpStream) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_heads_are_closed() {
-    let (gateway, _upstream) = start("header_timeout: 200ms");
+    let (gateway, _upstream) = start("header_timeout: 200ms, idle_timeout: 500ms");
     let mut slow = TcpStream::connect(gateway.address()).await.unwrap();
     slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ").await.unwrap();
     let said = String::from_utf8(until_closed(slow).await).unwrap();
     assert_eq!(status_of(&said), 408, "{said}");
-    // One that never says anything has no version to be answered in.
-    let mute = TcpStream::connect(gateway.address()).await.unwrap();
+    // One that never says anything is idle: a client may keep it ready for a call. It has no version to be
+    // answered in.
+    let (mute, begun) = (TcpStream::connect(gateway.address()).await.unwrap(), Instant::now());
     assert_eq!(until_closed(mute).await, b"");
+    assert!(begun.elapsed() >= Duration::from_millis(500), "it is closed after idle_timeout");
     let mut half = TcpStream::connect(gateway.address()).await.unwrap();
     half.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
     assert_eq!(until_closed(half).await, b"");
@@ -368,7 +371,7 @@ async fn idle_connections_are_told_to_go() {
 async fn connections_with_requests_are_not_idle() {
     let (gateway, _upstream) = start("idle_timeout: 1s");
     let mut kept = TcpStream::connect(gateway.address()).await.unwrap();
-    let from = tokio::time::Instant::now();
+    let from = Instant::now();
     let mut answers = 0;
     while from.elapsed() < Duration::from_millis(2500) {
         kept.write_all(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

@@ -114,21 +114,19 @@ pub async fn run<S: Service>(mut queue: mpsc::Receiver<Accepted>, service: Arc<S
 async fn serve<S: Service>(accepted: Accepted, service: Arc<S>) {
     let Accepted { socket, place, limits, counted } = accepted;
     let Ok(mut socket) = TcpStream::from_std(socket) else { return };
-    let told = tokio::time::timeout(limits.header_timeout, async {
-        tokio::select! {
-            told = tell(&mut socket) => told,
-            () = std::future::poll_fn(|cx| place.poll_closed(cx)) => None,
-        }
-    });
-    match told.await {
-        Ok(Some((Version::H2, ahead))) => {
+    let told = tokio::select! {
+        told = tell(&mut socket, &limits) => told,
+        () = std::future::poll_fn(|cx| place.poll_closed(cx)) => None,
+    };
+    match told {
+        Some((Version::H2, ahead)) => {
             h2::serve(Guarded::new(socket, ahead, Guard::h2()), service, place, &limits).await;
         }
-        Ok(Some((Version::H1, ahead))) => {
+        Some((Version::H1, ahead)) => {
             let guard = Guard::h1(H1Guard::new(h1_limits(&limits)));
             h1::serve(Guarded::new(socket, ahead, guard), service, place, &limits).await;
         }
-        Ok(None) | Err(_) => {}
+        None => {}
     }
     drop(counted);
 }
@@ -146,8 +144,14 @@ enum Version {
     H2,
 }
 
-/// Reads until the first bytes say which HTTP it is; `None` when the client left.
-async fn tell(socket: &mut TcpStream) -> Option<(Version, Bytes)> {
+/// Reads until the first bytes say which HTTP it is; `None` when the client left, or took too long. One that has
+/// said nothing yet keeps its connection ready for a call, and is as idle as after one.
+async fn tell(socket: &mut TcpStream, limits: &Limits) -> Option<(Version, Bytes)> {
+    tokio::time::timeout(limits.idle_timeout, socket.readable()).await.ok()?.ok()?;
+    tokio::time::timeout(limits.header_timeout, read_version(socket)).await.ok()?
+}
+
+async fn read_version(socket: &mut TcpStream) -> Option<(Version, Bytes)> {
     let mut ahead = BytesMut::with_capacity(PREFACE.len());
     loop {
         if socket.read_buf(&mut ahead).await.ok()? == 0 {

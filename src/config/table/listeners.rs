@@ -71,7 +71,7 @@ static LIMITS: Section = section(&[
         "header_timeout",
         Shape::Scalar(&DURATION),
         Or("10s"),
-        "from the start of a connection to a whole request head",
+        "from the first byte of a request head to its last",
     ),
     key(
         "idle_timeout",
