@@ -495,6 +495,36 @@ async fn replies_of_no_or_two_messages_and_odd_bodies_are_a_bad_gateway() {
     attacked.survives_with_calls().await;
 }
 
+#[tokio::test]
+async fn all_calls_together_hold_only_so_much() {
+    let _shared = ALONE.read().await;
+    let service = Service::echo().await;
+    let text = yaml(service.address(), "", "", "").replace("workers: 2", "workers: 2, buffer_bytes: 1MiB");
+    let text = text.replace(":0\" }]", ":0\", limits: { stream_window: 64KiB } }]");
+    let mut attacked = Attacked::new(Gateway::start(&text), service);
+    let body = Bytes::from(format!("{{\"name\":\"{}\"}}", "x".repeat(900 << 10)));
+    let (mut first, rest) = (body.clone(), Bytes::from_static(b" "));
+    let client = RawClient::connect(attacked.gateway.address()).await;
+    let head = http::Request::post("http://localhost/v1/put").header("content-type", "application/json");
+    let (response, mut sending) = client.open(head.body(()).unwrap()).await;
+    while !first.is_empty() {
+        sending.reserve_capacity(first.len());
+        let room = std::future::poll_fn(|cx| sending.poll_capacity(cx)).await.unwrap().unwrap();
+        sending.send_data(first.split_to(room.min(first.len())), false).unwrap();
+    }
+    // All of the first body but what is in its window is held now, so that there is no room for a second one.
+    let answer =
+        attacked.refuses("too much at once", &post("/v1/put", body.clone()), 503, "OVERLOADED").await;
+    assert_eq!(answer.header("retry-after"), "1");
+    sending.send_data(rest, true).unwrap();
+    let (first, mut reply) = response.await.unwrap().into_parts();
+    assert_eq!(first.status, 200);
+    let again = client_of(&attacked).await.ask(&post("/v1/put", body)).await;
+    assert_eq!(again.status, 200, "what one call held is free for the next");
+    crate::support::read_body(&mut reply).await.unwrap();
+    attacked.survives_with_calls().await;
+}
+
 /// The most memory that this process had since the last call, in bytes.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

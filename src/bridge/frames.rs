@@ -126,6 +126,11 @@ impl JsonRequests {
         Ok(())
     }
 
+    /// Bytes of a message that isn't whole.
+    pub(super) fn held(&self) -> usize {
+        self.deframer.as_ref().map_or(0, Deframer::held_bytes)
+    }
+
     /// Says whether the body may end here.
     ///
     /// # Errors
@@ -160,6 +165,11 @@ impl JsonReplies {
         headers.remove("grpc-encoding");
         let max = u32::try_from(self.bytes_max).unwrap_or(u32::MAX);
         self.deframer = Some(Deframer::new(self.coded.announces(), max));
+    }
+
+    /// Bytes of a message that isn't whole.
+    pub(super) fn held(&self) -> usize {
+        self.deframer.as_ref().map_or(0, Deframer::held_bytes)
     }
 
     /// The frames that the next bytes complete.

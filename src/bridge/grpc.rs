@@ -150,6 +150,10 @@ impl Decode for JsonDecoder {
     fn end(&mut self, _: &mut Vec<u8>) -> Result<(), Refusal> {
         self.0.end()
     }
+
+    fn held(&self) -> usize {
+        self.0.held()
+    }
 }
 
 struct Encoder {
@@ -182,6 +186,10 @@ impl Encode for Encoder {
         if let Some(replies) = &mut self.replies {
             replies.limit(message_bytes_max);
         }
+    }
+
+    fn held(&self) -> usize {
+        self.replies.as_ref().map_or(0, JsonReplies::held)
     }
 
     fn push(&mut self, event: Event<'_>, out: &mut Out) -> Result<(), Refusal> {

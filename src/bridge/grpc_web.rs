@@ -200,6 +200,10 @@ impl Decode for Decoder {
         }
         self.requests.as_ref().map_or(Ok(()), JsonRequests::end)
     }
+
+    fn held(&self) -> usize {
+        self.requests.as_ref().map_or(0, JsonRequests::held)
+    }
 }
 
 fn not_base64() -> Refusal {
@@ -249,6 +253,10 @@ impl Encode for Encoder {
         if let Some(replies) = &mut self.replies {
             replies.limit(message_bytes_max);
         }
+    }
+
+    fn held(&self) -> usize {
+        self.replies.as_ref().map_or(0, JsonReplies::held)
     }
 
     fn push(&mut self, event: Event<'_>, out: &mut Out) -> Result<(), Refusal> {

@@ -41,6 +41,11 @@ impl Inflow {
         self.bytes_max
     }
 
+    /// How many bytes the next push, of so many bytes, has to write, about.
+    pub(super) fn work(&self, next: usize) -> usize {
+        if self.codings.is_empty() { 0 } else { next.saturating_mul(CODED_RATIO) }
+    }
+
     /// The next bytes as they were before they were compressed.
     ///
     /// # Errors
@@ -131,3 +136,6 @@ pub(super) fn too_large(bytes_max: usize) -> Refusal {
         format!("the message is over {bytes_max} bytes: send a smaller one"),
     )
 }
+
+/// How much larger text is before it is compressed.
+const CODED_RATIO: usize = 8;

@@ -106,6 +106,16 @@ pub trait Decode: Send {
     /// As for [`Decode::push`].
     fn end(&mut self, frames: &mut Vec<u8>) -> Result<(), Refusal>;
 
+    /// Bytes of messages that aren't whole yet, or wait for the end of the body.
+    fn held(&self) -> usize {
+        0
+    }
+
+    /// How many bytes the next push, of so many bytes, or the end has to read, about.
+    fn work(&self, next: Option<usize>) -> usize {
+        self.held() + next.unwrap_or(0)
+    }
+
     /// Where the reader stands after a push.
     fn standing(&self) -> Standing {
         Standing::Open
@@ -180,6 +190,20 @@ pub trait Encode: Send {
 
     /// Sets the largest message, in bytes; called once, before any event.
     fn limit(&mut self, _message_bytes_max: usize) {}
+
+    /// Bytes of messages that aren't whole yet, or wait for the status.
+    fn held(&self) -> usize {
+        0
+    }
+
+    /// How many bytes the next push has to write, about.
+    fn work(&self, event: &Event<'_>) -> usize {
+        match event {
+            Event::Frames(bytes) => self.held() + bytes.len(),
+            Event::End(_) | Event::Only(_) => self.held(),
+            Event::Head(_) | Event::Silence | Event::Refused(_) => 0,
+        }
+    }
 
     /// How often a silent reply must say something, so that nobody between takes it for
     /// dead.

@@ -26,6 +26,10 @@ use crate::call::Connection;
 use crate::call::Reason;
 use crate::call::Refusal;
 use crate::call::Reply;
+use crate::gateway::apart::APART_BYTES;
+use crate::gateway::apart::Apart;
+use crate::gateway::buffers::Buffers;
+use crate::gateway::buffers::Share;
 use crate::gateway::downlink::Downlink;
 use crate::gateway::downlink::Next;
 use crate::gateway::tally::Moved;
@@ -45,11 +49,15 @@ pub struct Exchange {
     pub(super) holds: Holds,
     pub(super) lease: Option<Lease>,
     pub(super) tally: Tally,
-    pub(super) encoder: Box<dyn Encode>,
+    encoder: Apart<Box<dyn Encode>, Written>,
+    share: Share,
     beat: Option<(Pin<Box<Sleep>>, Duration)>,
     out: Out,
     phase: Phase,
 }
+
+/// What was written apart, and whether it was the reply's end.
+type Written = (Out, Result<(), Refusal>, bool);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -67,10 +75,12 @@ impl Exchange {
         holds: Holds,
         tally: Tally,
         encoder: Box<dyn Encode>,
+        buffers: Arc<Buffers>,
     ) -> Self {
         let (downlink, lease, out, phase) = (None, None, Out::default(), Phase::Running);
         let beat = encoder.heartbeat().map(|every| (Box::pin(tokio::time::sleep(every)), every));
-        Self { connection, uplink, downlink, timers, holds, lease, tally, encoder, beat, out, phase }
+        let (encoder, share) = (Apart::new(encoder), Share::new(buffers));
+        Self { connection, uplink, downlink, timers, holds, lease, tally, encoder, share, beat, out, phase }
     }
 
     /// Everything but the reply: the request goes on, and the timers run. Ready with the
@@ -80,6 +90,9 @@ impl Exchange {
             return Poll::Ready(Refusal::new(Reason::Draining, "the gateway is shutting down: try again"));
         }
         if let Poll::Ready(Err(refusal)) = self.uplink.poll(cx, &mut self.holds) {
+            return Poll::Ready(refusal);
+        }
+        if let Err(refusal) = self.hold() {
             return Poll::Ready(refusal);
         }
         let blocked = if self.uplink.is_blocked() { Blocked::Yes } else { blocked };
@@ -95,9 +108,41 @@ impl Exchange {
         }
     }
 
+    /// Counts what the call holds of messages.
+    fn hold(&mut self) -> Result<(), Refusal> {
+        let Some(encoder) = self.encoder.here() else { return Ok(()) };
+        let reply = self.downlink.as_ref().map_or(0, |downlink| downlink.lane().held());
+        self.share.hold(self.uplink.held() + reply + encoder.held())
+    }
+
     /// Hands an event to the client's dialect.
     pub(super) fn push(&mut self, event: Event<'_>) {
-        if let Err(refusal) = self.encoder.push(event, &mut self.out) {
+        if let Some(encoder) = self.encoder.here() {
+            let pushed = encoder.push(event, &mut self.out);
+            self.pushed(pushed);
+        }
+    }
+
+    /// The same for what may be a lot of work; the last event ends the call.
+    fn write(&mut self, event: Event<'static>) {
+        let is_end = matches!(event, Event::End(_));
+        let Some(encoder) = self.encoder.here() else { return };
+        if encoder.work(&event) < APART_BYTES {
+            self.push(event);
+            if is_end {
+                self.finish();
+            }
+            return;
+        }
+        self.encoder.send(move |encoder| {
+            let mut out = Out::default();
+            let pushed = encoder.push(event, &mut out);
+            (out, pushed, is_end)
+        });
+    }
+
+    fn pushed(&mut self, pushed: Result<(), Refusal>) {
+        if let Err(refusal) = pushed {
             self.refuse(&refusal);
         } else if self.out.end.is_some() && self.phase == Phase::Running {
             // A dialect may know the end before the upstream is done: HEAD wants no body.
@@ -113,15 +158,16 @@ impl Exchange {
         self.tally.refused(refusal);
         self.out.data = None;
         // A refusal can be told in every dialect.
-        let _ = self.encoder.push(Event::Refused(refusal), &mut self.out);
+        if let Some(encoder) = self.encoder.here() {
+            let _ = encoder.push(Event::Refused(refusal), &mut self.out);
+        }
         self.finish();
     }
 
     /// Ends the call as the upstream said.
-    pub(super) fn end(&mut self, trailers: HeaderMap) {
+    fn end(&mut self, trailers: HeaderMap) {
         self.tally.ended(status_of(&trailers));
-        self.push(Event::End(trailers));
-        self.finish();
+        self.write(Event::End(trailers));
     }
 
     /// Ends the call with a status that has nothing before it.
@@ -147,6 +193,14 @@ impl Exchange {
 
     /// One step of a running call; ready when something happened.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some((out, pushed, is_end)) = std::task::ready!(self.encoder.poll_back(cx)) {
+            self.out = out;
+            self.pushed(pushed);
+            if is_end {
+                self.finish();
+            }
+            return Poll::Ready(());
+        }
         if let Poll::Ready(refusal) = self.poll_drive(cx, Blocked::No) {
             self.refuse(&refusal);
             return Poll::Ready(());
@@ -157,7 +211,7 @@ impl Exchange {
         match next {
             Ok(Next::Frames(bytes)) => {
                 self.tally.reply.bytes += bytes.len() as u64;
-                self.push(Event::Frames(bytes));
+                self.write(Event::Frames(bytes));
             }
             Ok(Next::Trailers(trailers)) => self.end(trailers),
             Err(refusal) => self.refuse(&refusal),
@@ -205,6 +259,8 @@ impl Exchange {
         self.downlink = None;
         self.uplink.let_go();
         self.lease = None;
+        // Less is always granted.
+        let _ = self.share.hold(0);
     }
 
     fn next_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
@@ -242,7 +298,8 @@ impl Reply for Exchange {
     }
 
     fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.phase == Phase::Over {
+        // Work on the reply is short, and has all it needs.
+        if self.phase == Phase::Over || self.encoder.is_away() {
             return Poll::Pending;
         }
         match catch_unwind(AssertUnwindSafe(|| self.poll_drive(cx, Blocked::Yes))) {

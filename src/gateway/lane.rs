@@ -114,6 +114,11 @@ impl Lane {
         self.bytes
     }
 
+    /// Bytes that are held of messages.
+    pub(super) fn held(&self) -> usize {
+        self.reading.as_ref().map_or(0, |reading| reading.deframer.held_bytes())
+    }
+
     /// The next bytes to pass on, `None` at the end of the direction.
     pub(super) fn poll_next(
         &mut self,

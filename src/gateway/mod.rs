@@ -1,6 +1,8 @@
 //! The story of one call. If you read one function in Transom, read [`Gateway::handle`].
 
+mod apart;
 mod attempt;
+mod buffers;
 mod cors;
 mod downlink;
 mod early;
@@ -41,6 +43,7 @@ use crate::call::Reason;
 use crate::call::Refusal;
 use crate::call::Reply;
 use crate::call::Service;
+pub use crate::gateway::buffers::Buffers;
 use crate::gateway::cors::Page;
 use crate::gateway::early::Early;
 use crate::gateway::exchange::Exchange;
@@ -65,12 +68,13 @@ pub struct Gateway {
     worker: usize,
     current: Arc<Current>,
     observe: Arc<Observe>,
+    buffers: Arc<Buffers>,
 }
 
 impl Gateway {
-    /// The gateway of the worker of that index.
-    pub fn new(worker: usize, current: Arc<Current>, observe: Arc<Observe>) -> Self {
-        Self { worker, current, observe }
+    /// The gateway of the worker of that index; all workers share `buffers`.
+    pub fn new(worker: usize, current: Arc<Current>, observe: Arc<Observe>, buffers: Arc<Buffers>) -> Self {
+        Self { worker, current, observe, buffers }
     }
 
     /// One request, top to bottom, until the head of its response is known. The rest goes
@@ -131,6 +135,7 @@ impl Gateway {
             holds,
             tally,
             opened.encoder,
+            self.buffers.clone(),
         ));
         match opened.early {
             Some(early) => self.begin_early(early, plan, admitted, exchange),

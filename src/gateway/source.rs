@@ -8,6 +8,9 @@ use bytes::Bytes;
 use crate::bridge::Decode;
 use crate::bridge::Standing;
 use crate::call::Body;
+use crate::call::Refusal;
+use crate::gateway::apart::APART_BYTES;
+use crate::gateway::apart::Apart;
 use crate::gateway::lane::LaneFault;
 
 /// A request body and what reads it.
@@ -17,10 +20,15 @@ pub(super) struct Source {
 }
 
 struct Decoding {
-    decoder: Box<dyn Decode>,
+    decoder: Apart<Box<dyn Decode>, Read>,
+    /// What it holds, as far as is known.
+    held: usize,
     frames: Vec<u8>,
     over: Over,
 }
+
+/// The frames that were read, and the fault after them.
+type Read = (Vec<u8>, Result<(), Refusal>);
 
 #[derive(PartialEq, Eq)]
 enum Over {
@@ -31,7 +39,10 @@ enum Over {
 impl Source {
     /// A body of which nothing was read; without a decoder it is frames already.
     pub(super) fn new(body: Body, decoder: Option<Box<dyn Decode>>) -> Self {
-        let decoding = decoder.map(|decoder| Decoding { decoder, frames: Vec::new(), over: Over::No });
+        let decoding = decoder.map(|decoder| {
+            let decoder = Apart::new(decoder);
+            Decoding { decoder, held: 0, frames: Vec::new(), over: Over::No }
+        });
         Self { body, decoding }
     }
 
@@ -40,7 +51,7 @@ impl Source {
         let Some(decoding) = &mut self.decoding else {
             return self.body.poll_chunk(cx).map(|chunk| chunk.map(|chunk| chunk.map_err(LaneFault::from)));
         };
-        while decoding.over == Over::No {
+        while decoding.over == Over::No || decoding.decoder.is_away() {
             if let Err(fault) = std::task::ready!(decoding.poll_read(&mut self.body, cx)) {
                 return Poll::Ready(Some(Err(fault)));
             }
@@ -58,19 +69,25 @@ impl Source {
 
     /// Reads on when nothing is taken any more, for as long as the dialect has something to say about it.
     pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LaneFault>> {
-        let Some(decoding) = self.decoding.as_mut().filter(|decoding| decoding.decoder.lingers()) else {
-            return Poll::Ready(Ok(()));
-        };
-        loop {
+        let Some(decoding) = &mut self.decoding else { return Poll::Ready(Ok(())) };
+        while decoding.decoder.here().is_none_or(|decoder| decoder.lingers()) {
             std::task::ready!(decoding.poll_read(&mut self.body, cx))?;
             decoding.frames.clear();
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Bytes that are held of messages.
+    pub(super) fn held(&self) -> usize {
+        self.decoding.as_ref().map_or(0, |decoding| decoding.held)
     }
 
     /// Whether the end is known to be reached.
     pub(super) fn is_end(&self) -> bool {
         match &self.decoding {
-            Some(decoding) => decoding.over == Over::Yes && decoding.frames.is_empty(),
+            Some(decoding) => {
+                decoding.over == Over::Yes && decoding.frames.is_empty() && !decoding.decoder.is_away()
+            }
             None => self.body.is_end(),
         }
     }
@@ -79,20 +96,44 @@ impl Source {
 impl Decoding {
     /// One step of the decoder.
     fn poll_read(&mut self, body: &mut Body, cx: &mut Context<'_>) -> Poll<Result<(), LaneFault>> {
-        let chunk = match self.decoder.standing() {
+        if let Some((frames, read)) = std::task::ready!(self.decoder.poll_back(cx)) {
+            self.frames = frames;
+            return Poll::Ready(self.took(read));
+        }
+        let Some(decoder) = self.decoder.here() else { return Poll::Pending };
+        let chunk = match decoder.standing() {
             Standing::Held => Some(Bytes::new()),
             _ => std::task::ready!(body.poll_chunk(cx)).transpose()?,
         };
-        let read = match chunk {
-            Some(chunk) => self.decoder.push(chunk, &mut self.frames),
-            None => {
-                self.over = Over::Yes;
-                self.decoder.end(&mut self.frames)
-            }
-        };
-        if self.decoder.standing() == Standing::Whole {
+        if chunk.is_none() {
             self.over = Over::Yes;
         }
-        Poll::Ready(read.map_err(LaneFault::Refused))
+        if decoder.work(chunk.as_ref().map(Bytes::len)) >= APART_BYTES {
+            let mut frames = std::mem::take(&mut self.frames);
+            self.decoder.send(move |decoder| {
+                let read = step(&mut **decoder, chunk, &mut frames);
+                (frames, read)
+            });
+            return self.poll_read(body, cx);
+        }
+        let read = step(&mut **decoder, chunk, &mut self.frames);
+        Poll::Ready(self.took(read))
+    }
+
+    fn took(&mut self, read: Result<(), Refusal>) -> Result<(), LaneFault> {
+        if let Some(decoder) = self.decoder.here() {
+            self.held = decoder.held();
+            if decoder.standing() == Standing::Whole {
+                self.over = Over::Yes;
+            }
+        }
+        read.map_err(LaneFault::Refused)
+    }
+}
+
+fn step(decoder: &mut dyn Decode, chunk: Option<Bytes>, frames: &mut Vec<u8>) -> Result<(), Refusal> {
+    match chunk {
+        Some(chunk) => decoder.push(chunk, frames),
+        None => decoder.end(frames),
     }
 }

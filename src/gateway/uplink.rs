@@ -66,6 +66,11 @@ impl Uplink {
         &self.lane
     }
 
+    /// Bytes that are held of messages.
+    pub(super) fn held(&self) -> usize {
+        self.source.held() + self.lane.held()
+    }
+
     /// Sends to this stream from now on, from the first byte.
     pub(super) fn attach(&mut self, sending: Sending) {
         self.sending = Some(sending);

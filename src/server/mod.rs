@@ -20,6 +20,7 @@ use crate::admin::Readiness;
 use crate::config::Config;
 use crate::config::Report;
 use crate::config::types::LogPath;
+use crate::gateway::Buffers;
 use crate::gateway::Gateway;
 use crate::listen::Lanes;
 use crate::listen::worker;
@@ -106,10 +107,11 @@ impl Server {
         let workers = config.server.workers.map_or_else(cores, NonZeroUsize::get);
         let observe = Arc::new(observe(&config, workers)?);
         let current = Arc::new(Current::from_pointee(Snapshot::empty()));
+        let buffers = Buffers::new(config.server.buffer_bytes);
         let mut threads = Vec::new();
         let (lanes, queues) = Lanes::new(workers);
         for (index, queue) in queues.into_iter().enumerate() {
-            let gateway = Arc::new(Gateway::new(index, current.clone(), observe.clone()));
+            let gateway = Arc::new(Gateway::new(index, current.clone(), observe.clone(), buffers.clone()));
             threads.push(thread(format!("transom-worker-{index}"), move || {
                 run(worker::run(queue, gateway));
             })?);
@@ -215,7 +217,11 @@ fn observe(config: &Config, workers: usize) -> Result<Observe, StartError> {
 
 /// Runs one worker's world on this thread.
 fn run(world: impl Future<Output = ()>) {
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(APART_THREADS)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(world),
         Err(error) => tracing::error!(%error, "a worker has no runtime: it serves nothing"),
     }
@@ -249,6 +255,8 @@ fn raise_open_files() {
 }
 
 /// How long the access log may take to write its last lines.
+/// What a worker has beside it for long work on messages.
+const APART_THREADS: usize = 2;
 const LOG_CLOSE: Duration = Duration::from_secs(2);
 
 /// Compiles a configuration without serving it, as `transom check` does.

@@ -55,7 +55,16 @@ impl Decode for Whole {
         if self.taken > 0 {
             self.inflow.end()?;
         }
-        append_frame(frames, self.inflow.bytes_max(), |out| self.messages.read(self.body.bytes(), out))
+        let body = std::mem::take(&mut self.body);
+        append_frame(frames, self.inflow.bytes_max(), |out| self.messages.read(body.bytes(), out))
+    }
+
+    fn held(&self) -> usize {
+        self.body.len()
+    }
+
+    fn work(&self, next: Option<usize>) -> usize {
+        next.map_or(self.body.len(), |next| self.inflow.work(next))
     }
 }
 
@@ -87,6 +96,10 @@ impl Decode for Given {
         let message = std::mem::take(&mut self.message);
         self.whole.push(message, frames)?;
         self.whole.end(frames)
+    }
+
+    fn held(&self) -> usize {
+        self.message.len()
     }
 }
 
@@ -124,6 +137,10 @@ impl Decode for Stream {
 
     fn end(&mut self, _: &mut Vec<u8>) -> Result<(), Refusal> {
         self.deframer.as_ref().map_or(Ok(()), |deframer| deframer.finish().map_err(refuse_frame))
+    }
+
+    fn held(&self) -> usize {
+        self.deframer.as_ref().map_or(0, Deframer::held_bytes)
     }
 }
 

@@ -36,6 +36,11 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// Whether messages need neither be written nor compressed.
+    fn passes_on(&self) -> bool {
+        self.messages.codec == Codec::Proto && self.coding == Encoding::Identity
+    }
+
     /// A message compressed, where the client accepts it and it pays.
     fn compressed(&self, message: &[u8]) -> Option<Bytes> {
         if self.coding == Encoding::Identity || message.len() < CODED_BYTES_MIN {
@@ -126,6 +131,19 @@ impl Unary {
 impl Encode for Unary {
     fn limit(&mut self, bytes_max: usize) {
         self.replies.limit(bytes_max);
+    }
+
+    fn held(&self) -> usize {
+        self.replies.held() + self.message.as_ref().map_or(0, Bytes::len)
+    }
+
+    fn work(&self, event: &Event<'_>) -> usize {
+        match event {
+            Event::Frames(_) if !self.replies.is_coded() => 0,
+            Event::End(_) if self.wanted.passes_on() => 0,
+            Event::Frames(_) | Event::End(_) | Event::Only(_) => self.held(),
+            Event::Head(_) | Event::Silence | Event::Refused(_) => 0,
+        }
     }
 
     fn push(&mut self, event: Event<'_>, out: &mut Out) -> Result<(), Refusal> {
@@ -252,6 +270,10 @@ impl Stream {
 impl Encode for Stream {
     fn limit(&mut self, bytes_max: usize) {
         self.replies.limit(bytes_max);
+    }
+
+    fn held(&self) -> usize {
+        self.replies.held() + self.ready.len()
     }
 
     fn push(&mut self, event: Event<'_>, out: &mut Out) -> Result<(), Refusal> {

@@ -63,6 +63,16 @@ impl Replies {
         }
     }
 
+    /// Bytes of a message that isn't whole.
+    pub(super) fn held(&self) -> usize {
+        self.deframer.as_ref().map_or(0, Deframer::held_bytes)
+    }
+
+    /// Whether a message may have to be decompressed.
+    pub(super) fn is_coded(&self) -> bool {
+        self.coded.announces()
+    }
+
     /// The next message, as it was before it was compressed.
     ///
     /// # Errors

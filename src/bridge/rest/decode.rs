@@ -65,7 +65,16 @@ impl Decode for Whole {
 
     fn end(&mut self, frames: &mut Vec<u8>) -> Result<(), Refusal> {
         self.inflow.end()?;
-        self.asked.frame(self.body.bytes(), self.inflow.bytes_max(), frames)
+        let body = std::mem::take(&mut self.body);
+        self.asked.frame(body.bytes(), self.inflow.bytes_max(), frames)
+    }
+
+    fn held(&self) -> usize {
+        self.body.len()
+    }
+
+    fn work(&self, next: Option<usize>) -> usize {
+        next.map_or(self.body.len(), |next| self.inflow.work(next))
     }
 }
 
@@ -132,6 +141,15 @@ impl Decode for Stream {
         let Some(splitter) = &mut self.splitter else { return Ok(()) };
         splitter.end();
         self.take(frames)
+    }
+
+    fn held(&self) -> usize {
+        self.splitter.as_ref().map_or(0, Splitter::held_bytes)
+    }
+
+    fn work(&self, next: Option<usize>) -> usize {
+        let next = next.unwrap_or(0);
+        self.held() + next.max(self.inflow.work(next))
     }
 
     fn standing(&self) -> Standing {

@@ -16,6 +16,7 @@ use crate::bridge::Encode;
 use crate::bridge::Ending;
 use crate::bridge::Event;
 use crate::bridge::Out;
+use crate::bridge::frames::Coded;
 use crate::bridge::is_compressed;
 use crate::bridge::rest::endpoint::Endpoint;
 use crate::bridge::rest::errors;
@@ -32,7 +33,6 @@ use crate::call::metadata::adopt_reply;
 use crate::wire::compress;
 use crate::wire::compress::Encoding;
 use crate::wire::frame::Deframer;
-use crate::wire::frame::Frame;
 
 /// What the client wants of the reply.
 pub(super) struct Wanted {
@@ -80,7 +80,8 @@ pub(super) struct Encoder {
     wanted: Wanted,
     deframer: Option<Deframer>,
     bytes_max: usize,
-    upstream: Upstream,
+    /// How the upstream compresses messages, which it may choose unasked.
+    coded: Coded,
     /// Leading metadata, until the response's head is sent.
     metadata: HeaderMap,
     state: State,
@@ -90,42 +91,6 @@ pub(super) struct Encoder {
     /// What was written of a stream before the message that can't be.
     unsent: Vec<u8>,
     coder: Option<compress::Encoder>,
-}
-
-/// How the upstream compresses messages, which it may choose unasked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Upstream {
-    Known(Encoding),
-    Unknown,
-}
-
-impl Upstream {
-    /// Reads the head of a reply.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        match headers.get("grpc-encoding") {
-            Some(name) => Encoding::from_name(name.as_bytes()).map_or(Self::Unknown, Self::Known),
-            None => Self::Known(Encoding::Identity),
-        }
-    }
-
-    /// A message of at most `bytes_max` bytes as it was before it was compressed.
-    ///
-    /// # Errors
-    /// What can't be decompressed within the limit.
-    pub(super) fn plain(self, frame: Frame, bytes_max: usize) -> Result<Bytes, Refusal> {
-        if !frame.compressed {
-            return Ok(frame.payload);
-        }
-        let Self::Known(coding) = self else {
-            return Err(faults::invalid(
-                "the service compressed its reply in a way that the gateway doesn't know",
-            ));
-        };
-        let limits = compress::Limits::bytes(bytes_max as u64);
-        let mut plain = Vec::new();
-        compress::decode(&[coding], &frame.payload, limits, &mut plain).map_err(faults::coding)?;
-        Ok(plain.into())
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +108,7 @@ impl Encoder {
             wanted,
             deframer: None,
             bytes_max: 0,
-            upstream: Upstream::Known(Encoding::Identity),
+            coded: Coded::Known(Encoding::Identity),
             metadata: HeaderMap::new(),
             state: State::Held,
             message: None,
@@ -160,7 +125,7 @@ impl Encoder {
     fn head(&mut self, mut headers: HeaderMap) {
         let max = u32::try_from(self.bytes_max).unwrap_or(u32::MAX);
         self.deframer = Some(Deframer::new(is_compressed(&headers), max));
-        self.upstream = Upstream::of(&headers);
+        self.coded = Coded::of(&headers);
         adopt_reply(&mut headers);
         self.metadata = headers;
     }
@@ -184,7 +149,7 @@ impl Encoder {
             let Some(frame) = deframer.next_frame().map_err(faults::frame)? else {
                 break;
             };
-            let message = self.upstream.plain(frame, self.bytes_max)?;
+            let message = self.coded.plain(frame, self.bytes_max).map_err(faults::uncoded)?;
             if !self.is_unary() {
                 self.stream_message(message, body, out)?;
             } else if self.message.replace(message).is_some() {
@@ -417,6 +382,21 @@ impl Encoder {
 impl Encode for Encoder {
     fn limit(&mut self, bytes_max: usize) {
         self.bytes_max = bytes_max;
+    }
+
+    fn held(&self) -> usize {
+        let part = self.deframer.as_ref().map_or(0, Deframer::held_bytes);
+        part + self.message.as_ref().map_or(0, Bytes::len)
+    }
+
+    fn work(&self, event: &Event<'_>) -> usize {
+        match event {
+            // The message waits for the status.
+            Event::Frames(_) if self.is_unary() && !self.coded.announces() => 0,
+            Event::Frames(bytes) => self.held() + bytes.len(),
+            Event::End(_) | Event::Only(_) => self.held(),
+            Event::Head(_) | Event::Silence | Event::Refused(_) => 0,
+        }
     }
 
     fn heartbeat(&self) -> Option<Duration> {

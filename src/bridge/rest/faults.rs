@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use crate::bridge::frames::Uncoded;
 use crate::call::Reason;
 use crate::call::Refusal;
 use crate::call::Side;
@@ -30,7 +31,16 @@ pub(super) fn frame(fault: FrameFault) -> Refusal {
 }
 
 /// A message that can't be decompressed.
-pub(super) fn coding(fault: CodingFault) -> Refusal {
+pub(super) fn uncoded(fault: Uncoded) -> Refusal {
+    match fault {
+        Uncoded::Unknown => {
+            invalid("the service compressed its reply in a way that the gateway doesn't know")
+        }
+        Uncoded::Fault(fault) => coding(fault),
+    }
+}
+
+fn coding(fault: CodingFault) -> Refusal {
     match fault {
         CodingFault::TooLarge { bytes_max } => {
             too_large(format!("the reply is over {bytes_max} bytes when decompressed: ask for less"))

@@ -135,6 +135,11 @@ impl Socket {
         }
     }
 
+    /// Bytes that came and are not given out.
+    pub fn held_bytes(&self) -> usize {
+        self.inbox.len() + self.message.len()
+    }
+
     /// Takes the next bytes of the connection. Call [`Socket::next_event`] until it gives nothing before the next
     /// push, so that no more than one push waits here.
     pub fn push(&mut self, bytes: &[u8]) {

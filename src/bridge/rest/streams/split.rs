@@ -160,6 +160,11 @@ impl Splitter {
         }
     }
 
+    /// Bytes that came and are not given out.
+    pub fn held_bytes(&self) -> usize {
+        self.begun.len() + self.chunk.len()
+    }
+
     /// Takes the next bytes. Call [`Splitter::next_text`] until it gives nothing before the next push: bytes that
     /// weren't read yet are joined, which costs a copy.
     pub fn push(&mut self, chunk: Bytes) {

@@ -91,6 +91,10 @@ impl Decode for Reader {
         Err(gone("the client went away without closing the WebSocket"))
     }
 
+    fn held(&self) -> usize {
+        self.line.lock().socket.held_bytes()
+    }
+
     fn standing(&self) -> Standing {
         self.standing
     }

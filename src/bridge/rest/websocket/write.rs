@@ -9,8 +9,8 @@ use crate::bridge::Encode;
 use crate::bridge::Ending;
 use crate::bridge::Event;
 use crate::bridge::Out;
+use crate::bridge::frames::Coded;
 use crate::bridge::is_compressed;
-use crate::bridge::rest::encode::Upstream;
 use crate::bridge::rest::endpoint::Endpoint;
 use crate::bridge::rest::errors::ErrorForm;
 use crate::bridge::rest::errors::Failure;
@@ -29,7 +29,7 @@ pub(super) struct Writer {
     line: Line,
     bytes_max: usize,
     deframer: Option<Deframer>,
-    upstream: Upstream,
+    coded: Coded,
     /// The message of a reply that has one, until the status is known.
     message: Option<Bytes>,
     /// What was written before the message that can't be.
@@ -38,14 +38,14 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(endpoint: Arc<Endpoint>, line: Line) -> Self {
-        let upstream = Upstream::Known(Encoding::Identity);
-        Self { endpoint, line, bytes_max: 0, deframer: None, upstream, message: None, unsent: Vec::new() }
+        let coded = Coded::Known(Encoding::Identity);
+        Self { endpoint, line, bytes_max: 0, deframer: None, coded, message: None, unsent: Vec::new() }
     }
 
     fn head(&mut self, headers: &HeaderMap) {
         let max = u32::try_from(self.bytes_max).unwrap_or(u32::MAX);
         self.deframer = Some(Deframer::new(is_compressed(headers), max));
-        self.upstream = Upstream::of(headers);
+        self.coded = Coded::of(headers);
     }
 
     fn frames(&mut self, bytes: Bytes, out: &mut Vec<u8>) -> Result<(), Refusal> {
@@ -55,7 +55,7 @@ impl Writer {
         while let Some(deframer) = &mut self.deframer {
             let next = deframer.next_frame().map_err(faults::frame)?;
             let Some(frame) = next else { break };
-            let message = self.upstream.plain(frame, self.bytes_max)?;
+            let message = self.coded.plain(frame, self.bytes_max).map_err(faults::uncoded)?;
             if !self.endpoint.kind().one_reply() {
                 self.message(&message, out)?;
             } else if self.message.replace(message).is_some() {
@@ -67,11 +67,12 @@ impl Writer {
 
     /// A message in the form that the client uses.
     fn message(&self, message: &Bytes, out: &mut Vec<u8>) -> Result<(), Refusal> {
-        let state = self.line.lock();
-        if state.form == Form::Binary
+        // The reader may be at work meanwhile.
+        let form = self.line.lock().form;
+        if form == Form::Binary
             && let Some(message) = self.endpoint.write_protobuf(message).map_err(faults::malformed)?
         {
-            state.socket.binary(&message, out);
+            self.line.lock().socket.binary(&message, out);
             return Ok(());
         }
         let mut json = Vec::with_capacity(message.len() * 2 + 16);
@@ -79,7 +80,7 @@ impl Writer {
         self.endpoint
             .write(message, &mut json)
             .map_err(|error| faults::unwritten(&error, json.len(), bytes_max))?;
-        state.socket.text(&json, out);
+        self.line.lock().socket.text(&json, out);
         Ok(())
     }
 
@@ -142,5 +143,10 @@ impl Encode for Writer {
 
     fn limit(&mut self, message_bytes_max: usize) {
         self.bytes_max = message_bytes_max;
+    }
+
+    fn held(&self) -> usize {
+        let part = self.deframer.as_ref().map_or(0, Deframer::held_bytes);
+        part + self.message.as_ref().map_or(0, Bytes::len)
     }
 }
