@@ -521,7 +521,7 @@ async fn all_calls_together_hold_only_so_much() {
     assert_eq!(first.status, 200);
     let again = client_of(&attacked).await.ask(&post("/v1/put", body)).await;
     assert_eq!(again.status, 200, "what one call held is free for the next");
-    crate::support::read_body(&mut reply).await.unwrap();
+    support::read_body(&mut reply).await.unwrap();
     attacked.survives_with_calls().await;
 }
 

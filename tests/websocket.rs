@@ -291,6 +291,22 @@ async fn handshakes_are_refused_as_plain_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_of_allowed_origins_open_sockets() {
+    let cors = "policies: { cors: { origins: [\"https://app.test\", \"https://*.pages.test\"] } }";
+    let (gateway, _backend) = demo(Parts { api: cors, ..Parts::default() });
+    for http in BOTH {
+        for origin in ["https://app.test", "https://a.pages.test"] {
+            Ws::open(http, gateway.address(), DISCUSS, &[("origin", origin)]).await;
+        }
+        for origins in [&["http://app.test"][..], &["null"], &["https://app.test", "https://app.test"]] {
+            let fields: Vec<_> = origins.iter().map(|origin| ("origin", *origin)).collect();
+            let refused = Ws::ask(http, gateway.address(), DISCUSS, &fields).await.err().unwrap();
+            assert_eq!(refused.status, 403, "{origins:?}: {refused:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connect_without_a_protocol_stays_refused() {
     let (gateway, _backend) = demo(Parts::default());
     let client = RawClient::connect(gateway.address()).await;

@@ -32,6 +32,7 @@ use http_body::Frame;
 use crate::bridge;
 use crate::bridge::Bridge;
 use crate::bridge::Opened;
+use crate::bridge::rest::websocket::Allowed;
 use crate::call::Abort;
 use crate::call::Body;
 use crate::call::Bounds;
@@ -90,6 +91,9 @@ impl Gateway {
         let (mut head, body) = request.into_parts();
         let mut tally = Tally::open(&self.observe, self.worker, connection, &head, now);
         let target = cors::find(&self.current.load(), &head, page);
+        if matches!(page, Page::Open(..)) {
+            head.extensions.insert(Allowed);
+        }
         tally.dialect = target.speaker.bridge().dialect();
         tally.begin(target.plan.as_deref());
         let opened = match target.outcome {

@@ -25,6 +25,7 @@ pub use handshake::Asked;
 pub use handshake::Opening;
 pub use handshake::asked;
 pub use handshake::open;
+pub use origin::Allowed;
 
 /// The server's side of one WebSocket.
 ///

@@ -1,9 +1,9 @@
 //! Which pages may open a WebSocket.
 //!
 //! Browsers let every page open a WebSocket to every server, with the server's cookies, and CORS has no say in
-//! it: only the server can look at `Origin`. Until there is a policy that names other origins, a page opens one
-//! where it came from itself: the host and the port of `Origin` are those that the request asks for. Schemes
-//! aren't compared, since TLS may end before the gateway. Clients that are no browsers send no `Origin`.
+//! it: only the server can look at `Origin`. A page opens one where the `cors` policy names its origin, and where
+//! it came from itself: the host and the port of `Origin` are those that the request asks for. Schemes aren't
+//! compared, since TLS may end before the gateway. Clients that are no browsers send no `Origin`.
 
 use http::header;
 use http::request::Parts;
@@ -11,11 +11,18 @@ use http::request::Parts;
 use crate::call::Reason;
 use crate::call::Refusal;
 
+/// Says in a request's extensions that the policy of its method allows its origin.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowed;
+
 /// Refuses the pages of other origins.
 ///
 /// # Errors
 /// 403 with what to do instead.
 pub(super) fn check(head: &Parts) -> Result<(), Refusal> {
+    if head.extensions.get::<Allowed>().is_some() {
+        return Ok(());
+    }
     let mut origins = head.headers.get_all(header::ORIGIN).iter();
     let Some(origin) = origins.next() else { return Ok(()) };
     let host = match head.uri.authority() {
@@ -40,7 +47,7 @@ fn is_same(origin: &str, host: &str) -> bool {
     !rest.is_empty() && bare(rest) == bare(host)
 }
 
-const TOLD: &str = "a page of another origin may not open a WebSocket here: serve the page and the API on one host and port, or connect without Origin from outside of a browser";
+const TOLD: &str = "a page of this origin may not open a WebSocket here: list its origin in `origins` of the slot `cors`, or serve the page and the API on one host and port";
 
 #[cfg(test)]
 mod tests {
