@@ -364,6 +364,29 @@ async fn masks_and_queries_that_explode_are_refused() {
     attacked.refuses("a form of 100,000 fields", &form, 400, "REQUEST_INVALID").await;
     let twice = format!("/v1/show?mask={}a&mask=b", "aB,".repeat(10_000));
     attacked.refuses("a mask that is there twice", &get(&twice), 400, "REQUEST_INVALID").await;
+    for (what, mask) in
+        [("30,000 parts", ["a.b.c"; 10_000].join(".")), ("10,000 paths", ["a.b.c"; 10_000].join(","))]
+    {
+        // It would not fit into the head of a request as a whole.
+        let query = format!("/v1/show?mask={}", &mask[..19_999]);
+        let asks = [
+            ("mask", post("/v1/put", format!("{{\"mask\":\"{mask}\"}}"))),
+            ("child.mask", post("/v1/put", format!("{{\"child\":{{\"mask\":\"{mask}\"}}}}"))),
+            ("mask", get(&query)),
+        ];
+        for (field, ask) in asks {
+            let answer = attacked.refuses(what, &ask, 400, "REQUEST_INVALID").await;
+            let violation = &answer.json()["details"][1]["fieldViolations"][0];
+            assert_eq!(violation["field"], field, "{what}");
+            assert!(violation["description"].as_str().unwrap().contains("more than"), "{what}: {violation}");
+        }
+    }
+    // As much as is allowed is read.
+    let most = [["a"; 32].join("."), ["a"; 999].join(",")].join(",");
+    let mut client = Client::connect(Version::H1, attacked.gateway.address()).await;
+    let fits = client.ask(&post("/v1/put", format!("{{\"mask\":\"{most}\"}}"))).await;
+    assert_eq!((fits.status, fits.json()), (200, json!({ "mask": most })));
+    assert_eq!(attacked.service.take().len(), 1);
     attacked.survives().await;
 }
 

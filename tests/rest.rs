@@ -373,6 +373,48 @@ async fn the_openapi_document_is_served_where_it_is_set_and_changes_with_its_mod
 }
 
 #[tokio::test]
+async fn a_document_takes_get_and_leaves_its_path_to_other_rules() {
+    let service = Service::echo().await;
+    for (target, allow) in
+        [("/docs/lab.json", "GET, HEAD, OPTIONS"), ("/v1/pour", "GET, HEAD, OPTIONS, POST")]
+    {
+        let gateway = before(&service, &format!("openapi: {{ path: {target} }}"));
+        for version in VERSIONS {
+            let mut client = Client::connect(version, gateway.address()).await;
+            assert_eq!(client.ask(&get(target)).await.json()["info"]["title"], "lab.v1");
+            assert_eq!(client.ask(&ask("HEAD", target)).await.status, 200);
+            let options = client.ask(&ask("OPTIONS", target)).await;
+            assert_eq!((options.status, options.header("allow")), (204, allow), "{target}");
+            for verb in ["POST", "PUT", "PATCH", "DELETE"] {
+                let answer =
+                    client.ask(&ask(verb, target).with("content-type", "application/json").body("{}")).await;
+                if allow.contains(verb) {
+                    assert_eq!((answer.status, service.only().path.as_str()), (200, "/lab.v1.Lab/Pour"));
+                    continue;
+                }
+                assert_eq!((answer.status, answer.header("allow")), (405, allow), "{verb} {target}");
+                assert_eq!(answer.reason(), "METHOD_NOT_ALLOWED", "{verb} {target}");
+            }
+            assert!(service.take().is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_documents_the_one_of_the_nearer_host_is_told() {
+    let service = Service::echo().await;
+    let text = yaml(service.address(), "", "hosts: [lab.test], openapi: { path: /docs.json }", "");
+    let other = "{ name: other, module: lab, services: [lab.v1.Lab], upstream: lab, rest: { prefix: /other }, openapi: \
+                 { path: /docs.json } }";
+    let gateway = Gateway::start(&text.replace("apis: [", &format!("apis: [{other}, ")));
+    // The client of HTTP/1.1 asks lab.test, that of HTTP/2 the address.
+    for (version, path) in [(Version::H1, "/v1/show"), (Version::H2, "/other/v1/show")] {
+        let document = once(version, gateway.address(), &get("/docs.json")).await.json();
+        assert!(document["paths"][path].is_object(), "{version:?}: {document}");
+    }
+}
+
+#[tokio::test]
 async fn rules_of_a_service_configuration_are_added_and_replace() {
     let service = Service::start(|asked| {
         let mut probe: Probe = asked.one();

@@ -99,3 +99,71 @@ fn the_first_of_two_rules_serves_where_that_is_asked_for() {
     let (code, told) = checked(&in_directory([first, "{ prefix: /two }"]));
     assert_eq!(code, 0, "{told}");
 }
+
+#[test]
+fn the_path_of_a_document_is_claimed_once() {
+    let first = |openapi: &str| format!("{{ conflicts: first }}, openapi: {{ path: \"{openapi}\" }}");
+    let none = "{ conflicts: first }";
+    let every = "transom.yaml:";
+    // What the two APIs say, and where the fault is, what it says, and what it says to do.
+    let faults: [(&str, &str, &str, &str, &str); 6] = [
+        (
+            &first("/docs"),
+            &first("/docs"),
+            "6:95: apis[1].openapi.path",
+            "GET /docs on every host is claimed by the OpenAPI document of API \"one\" (transom.yaml:5) and by that of \
+             API \"two\"",
+            "give one of the APIs another `openapi.path` or other `hosts`",
+        ),
+        (
+            &first("/v1/own"),
+            none,
+            "5:95: apis[0].openapi.path",
+            "GET /v1/own on every host is claimed by the OpenAPI document of API \"one\" and by two.S.Own (two.proto, \
+             API \"two\")",
+            "give the document another `openapi.path`, or one of the APIs other `hosts`",
+        ),
+        (
+            none,
+            &first("/v1/%6fwn"),
+            "6:95: apis[1].openapi.path",
+            "GET /v1/%6fwn on every host is claimed by the OpenAPI document of API \"two\" and by two.S.Own (two.proto)",
+            "give the document another `openapi.path`, or change the rule",
+        ),
+        (
+            &first("/docs/"),
+            none,
+            "5:95: apis[0].openapi.path",
+            "\"/docs/\" is no path for a document: at character 7: an empty segment",
+            "write plain segments, such as /openapi.json",
+        ),
+        (
+            &first("/docs/*"),
+            none,
+            "5:95: apis[0].openapi.path",
+            "\"/docs/*\" is no path for a document: it has a wildcard",
+            "write plain segments, such as /openapi.json",
+        ),
+        (
+            &first("/docs/{name}"),
+            none,
+            "5:95: apis[0].openapi.path",
+            "\"/docs/{name}\" is no path for a document: it has a wildcard",
+            "write plain segments, such as /openapi.json",
+        ),
+    ];
+    for (one, two, at, problem, help) in faults {
+        let (code, told) = checked(&in_directory([one, two]));
+        assert_eq!(code, 1, "{told}");
+        assert!(told.ends_with(&format!("{every}{at}: {problem}\n  help: {help}\n1 fault\n")), "{told}");
+    }
+    // A path that rules only fit is a more specific one.
+    for (one, two) in [
+        (first("/v1/items/spec"), none.to_owned()),
+        (first("/"), first("/docs:spec")),
+        (none.to_owned(), format!("{}, hosts: [two.example]", first("/v1/own").replace("own", "items/own"))),
+    ] {
+        let (code, told) = checked(&in_directory([&one, &two]));
+        assert_eq!(code, 0, "{told}");
+    }
+}

@@ -69,7 +69,9 @@ const NEW: &str = r#"
       google.protobuf.Duration lasts = 7; google.protobuf.FieldMask mask = 8; google.protobuf.Value value = 9;
       google.protobuf.Timestamp at = 10; google.protobuf.NullValue null = 11; map<string, google.protobuf.Any> anys = 12;
       repeated float fs = 13; google.protobuf.FloatValue wrapped = 14; string text = 15; map<int32, int32> by_id = 16;
-      repeated google.protobuf.Value values = 17; double d = 18; map<int32, float> floats = 19; }
+      repeated google.protobuf.Value values = 17; double d = 18; map<int32, float> floats = 19;
+      oneof choice { New held = 20; int32 number = 21; string word = 24; }
+      google.protobuf.StringValue named = 22; map<string, string> labels = 23; }
 "#;
 
 fn world() -> World {
@@ -152,7 +154,7 @@ fn exceptions_of_messages_are_needed() {
         assert_eq!(exceptions::unwritten_by_us(&world, bytes, &error), Some(known), "{error}");
     }
     let only_we_write: [(&[u8], Known); 2] =
-        [(b"\x32\0", Known::UnsetAny), (b"\x2a\0\x7a\x01\xff\x7a\x01a", Known::Replaced)];
+        [(b"\x32\0", Known::UnsetAny), (b"\xa2\x01\x01\xff\xa8\x01\x01", Known::Replaced)];
     for (bytes, known) in only_we_write {
         let text = ours(bytes).unwrap();
         let error = theirs(bytes).expect_err(&text);
@@ -183,4 +185,37 @@ fn exceptions_of_messages_are_needed() {
         assert!(!exceptions::same(&world, &serde_json::from_str(&changed).unwrap(), &theirs), "{theirs}");
     }
     assert!(differ >= 3, "they differ in {differ} of 4");
+}
+
+#[test]
+fn a_string_that_is_not_utf8_is_refused_wherever_it_stands() {
+    let world = world();
+    let options = WriteOptions::default();
+    let messages: [&[u8]; 12] = [
+        // Alone, twice, after what comes oddly, and before and after a message.
+        b"\x7a\x01\xff",
+        b"\x7a\x01\xff\x7a\x01a",
+        b"\x7a\x01a\x7a\x01\xff",
+        b"\x08\x01\x08\x02\x7a\x01\xff\x7a\x01a",
+        b"\xa2\x01\0\x7a\x01\xff\x7a\x01a",
+        // Within a message, and in a oneof that another member takes.
+        b"\xa2\x01\x0a\x08\x01\x08\x02\x7a\x01\xff\x7a\x01a",
+        b"\x2a\0\xc2\x01\x01\xff\xa8\x01\x01",
+        // In the key and the value of a map.
+        b"\xba\x01\x09\x0a\x01\xff\x0a\x01a\x12\x01b",
+        b"\xba\x01\x09\x0a\x01a\x12\x01\xff\x12\x01b",
+        // In a wrapper, in a Value, and as the type of an Any.
+        b"\xb2\x01\x06\x0a\x01\xff\x0a\x01a",
+        b"\x4a\x05\x1a\x01\xff\x20\x01",
+        b"\x32\x0c\x0a\x01\xff\x0a\x07x/t.New",
+    ];
+    for bytes in messages {
+        let (ours, theirs) =
+            (laws::ours_of_bytes(&world, bytes, &options), laws::theirs_of_bytes(&world, bytes, &options));
+        assert!(ours.as_ref().is_err_and(|error| error.ends_with("is not UTF-8")), "{bytes:02x?}: {ours:?}");
+        assert!(theirs.as_ref().is_err_and(|error| error.contains("UTF-8")), "{bytes:02x?}: {theirs:?}");
+        let good: Vec<u8> = bytes.iter().map(|byte| if *byte == 0xff { b'z' } else { *byte }).collect();
+        let ours = laws::ours_of_bytes(&world, &good, &options);
+        assert!(ours.is_ok(), "{good:02x?}: {ours:?}");
+    }
 }

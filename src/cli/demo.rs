@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::cli::fail;
 use crate::cli::serve::Signals;
 use crate::config;
+use crate::config::At;
 use crate::config::host::HostPattern;
 use crate::demo;
 use crate::demo::hints::hints;
@@ -67,6 +68,8 @@ fn documents() -> Result<Vec<Document>, Failed> {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_str(&value)?);
         }
         documents.push(Document {
+            api: "".into(),
+            at: At { path: String::new(), file: Path::new("transom demo").into(), line: 0, column: 0 },
             path: file.path.into(),
             hosts: vec![HostPattern::Any],
             text: Bytes::from_static(file.text.as_bytes()),

@@ -120,13 +120,11 @@ pub(super) static PATH: Kind = Kind {
     check: |text| fits(!text.contains('\0') && text.len() <= 4096),
 };
 
-pub(super) static URL_PATH: Kind = Kind {
-    what: "the path of a URL",
-    example: "`/openapi.json`",
-    check: |text| {
-        fits(text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#'))
-    },
-};
+pub(super) static URL_PATH: Kind =
+    Kind { what: "the path of a URL", example: "`/openapi.json`", check: |text| fits(is_url_path(text)) };
+
+pub(super) static URL_PREFIX: Kind =
+    Kind { what: "the path of a URL", example: "`/api`", check: |text| fits(is_url_path(text)) };
 
 pub(super) static KEY_PREFIX: Kind =
     Kind { what: "a prefix of keys", example: "`/transom`", check: |text| fits(text.starts_with('/')) };
@@ -314,6 +312,10 @@ fn split_unit(text: &str) -> (&str, &str) {
 
 fn is_word(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn is_url_path(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#')
 }
 
 fn is_header(text: &str) -> bool {

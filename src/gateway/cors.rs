@@ -22,6 +22,7 @@ use crate::policy;
 use crate::policy::Cors;
 use crate::route::rest::Found;
 use crate::snapshot::MethodPlan;
+use crate::snapshot::RestTarget;
 use crate::snapshot::Snapshot;
 
 /// What an answer says to web pages, whatever it is.
@@ -140,7 +141,7 @@ fn unserved<'s>(snapshot: &'s Snapshot, head: &Parts) -> Option<&'s Cors> {
 /// The method that a request of this HTTP method would find.
 fn served<'s>(snapshot: &'s Snapshot, head: &Parts, verb: &Verb) -> Option<&'s MethodPlan> {
     let by_rule = || match snapshot.rest.find(host(head), verb, head.uri.path()) {
-        Found::Match { target, .. } => Some(&*target.plan),
+        Found::Match { target: RestTarget::Rule(route), .. } => Some(&*route.plan),
         _ => None,
     };
     let by_path = || {
@@ -159,8 +160,8 @@ fn at_path<'s>(snapshot: &'s Snapshot, head: &Parts) -> Option<&'s MethodPlan> {
     if let Some(plan) = snapshot.routes.find(host(head), path) {
         return Some(plan);
     }
-    match snapshot.rest.find_any_method(host(head), path, |_| true) {
-        Found::Match { target, .. } => Some(&target.plan),
+    match snapshot.rest.find_any_method(host(head), path, |target| target.rule().is_some()) {
+        Found::Match { target: RestTarget::Rule(route), .. } => Some(&route.plan),
         _ => None,
     }
 }

@@ -20,7 +20,7 @@ use crate::gateway::host;
 use crate::route::rest::Found;
 use crate::snapshot::Document;
 use crate::snapshot::MethodPlan;
-use crate::snapshot::RestRoute;
+use crate::snapshot::RestTarget;
 use crate::snapshot::Snapshot;
 
 /// What a request asks for.
@@ -79,24 +79,23 @@ pub(super) fn find(snapshot: &Snapshot, head: &Parts) -> Target {
 /// A request without a gRPC content type: REST, or nothing that is served.
 fn plain(snapshot: &Snapshot, head: &Parts) -> Target {
     let path = head.uri.path();
-    if let Some(document) = document(snapshot, head, &head.method) {
-        let speaker = Speaker::Known(bridge::of(Dialect::Plain));
-        return Target {
-            plan: None,
-            speaker,
-            outcome: Outcome::Answer(bridge::rest::document(&document.text, &document.headers, head)),
-        };
-    }
-    let found = snapshot.rest.find(host(head), &head.method, path);
-    if let Found::Match { target, captures } = found {
-        let captures = captures.into_iter().map(Cow::into_owned).collect();
-        let rest = Rest::new(target.endpoint.clone(), captures);
-        return Target {
-            plan: Some(target.plan.clone()),
-            speaker: Speaker::Rest(Box::new(rest)),
-            outcome: Outcome::Serve,
-        };
-    }
+    let found = match snapshot.rest.find(host(head), &head.method, path) {
+        Found::Match { target: RestTarget::Rule(route), captures } => {
+            let captures = captures.into_iter().map(Cow::into_owned).collect();
+            let rest = Rest::new(route.endpoint.clone(), captures);
+            return Target {
+                plan: Some(route.plan.clone()),
+                speaker: Speaker::Rest(Box::new(rest)),
+                outcome: Outcome::Serve,
+            };
+        }
+        Found::Match { target: RestTarget::Document(document), .. } => {
+            let speaker = Speaker::Known(bridge::of(Dialect::Plain));
+            let answer = bridge::rest::document(&document.text, &document.headers, head);
+            return Target { plan: None, speaker, outcome: Outcome::Answer(answer) };
+        }
+        found => found,
+    };
     let plan = snapshot.routes.find(host(head), path).cloned();
     if plan.as_ref().is_some_and(|plan| is_connect(plan, head)) {
         let speaker = Speaker::Known(bridge::of(Dialect::Connect));
@@ -136,15 +135,15 @@ fn plain(snapshot: &Snapshot, head: &Parts) -> Target {
 fn socket(snapshot: &Snapshot, head: &Parts, asked: websocket::Asked) -> Target {
     let path = head.uri.path();
     let takes_stream = |plan: &MethodPlan| !plan.method.kind.one_request();
-    let streams = |route: &RestRoute| takes_stream(&route.plan);
+    let streams = |target: &RestTarget| target.rule().is_some_and(|route| takes_stream(&route.plan));
     let mut found = snapshot.rest.find_any_method(host(head), path, streams);
     if matches!(found, Found::NotFound) {
-        found = snapshot.rest.find_any_method(host(head), path, |_| true);
+        found = snapshot.rest.find_any_method(host(head), path, |target| target.rule().is_some());
     }
     let (plan, endpoint, captures) = match found {
-        Found::Match { target, captures } => {
+        Found::Match { target: RestTarget::Rule(route), captures } => {
             let captures = captures.into_iter().map(Cow::into_owned).collect();
-            (target.plan.clone(), Some(target.endpoint.clone()), captures)
+            (route.plan.clone(), Some(route.endpoint.clone()), captures)
         }
         Found::BadRequest(problem) => return refused(None, Reason::RequestInvalid, problem.to_string()),
         _ => match snapshot.routes.find(host(head), path) {
@@ -185,12 +184,10 @@ pub(super) fn document<'s>(
     head: &Parts,
     verb: &http::Method,
 ) -> Option<&'s Document> {
-    let of = |document: &&Document| {
-        *document.path == *head.uri.path()
-            && document.hosts.iter().any(|pattern| pattern.matches(host(head)))
-            && matches!(*verb, http::Method::GET | http::Method::HEAD)
-    };
-    snapshot.documents.iter().find(of)
+    match snapshot.rest.find(host(head), verb, head.uri.path()) {
+        Found::Match { target: RestTarget::Document(document), .. } => Some(document),
+        _ => None,
+    }
 }
 
 /// The value of `Allow`: what rules name, and what HTTP adds to it.

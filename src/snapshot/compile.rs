@@ -85,7 +85,6 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Report> {
     build.snapshot.config = Some(inputs.config.clone());
     build.snapshot.modules =
         inputs.modules.iter().map(|(name, schema)| (name.clone(), schema.clone())).collect();
-    build.snapshot.documents = inputs.documents.to_vec();
     let none = Slots::default();
     build.snapshot.cors = cors(&build.policies(&none, &none));
     build.check_selectors();
@@ -95,6 +94,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Report> {
     for own in inputs.own {
         build.own(own);
     }
+    build.own_documents();
     build.end_of_conflicts();
     build.diag.finish()?;
     Ok(build.snapshot)

@@ -1,29 +1,35 @@
-//! Rules that two methods claim: which one goes first, and how that is told.
+//! Paths that two rules or documents claim: which one goes first, and how that is told.
 
 use std::sync::Arc;
 
 use crate::config::host::HostPattern;
 use crate::config::types;
 use crate::schema::http::Rule;
+use crate::snapshot::Document;
 use crate::snapshot::MethodPlan;
 use crate::snapshot::RestRoute;
+use crate::snapshot::RestTarget;
 use crate::snapshot::compile::Build;
 
-/// What stands where one rule was to be published.
+/// What stands where one rule or document was to be published.
 #[derive(Default)]
 pub(super) struct Conflicts {
     /// Each once, with the hosts where it is.
-    there: Vec<(RestRoute, Vec<HostPattern>)>,
+    there: Vec<(RestTarget, Vec<HostPattern>)>,
 }
 
 impl Conflicts {
-    pub(super) fn add(&mut self, route: &RestRoute, host: &HostPattern) {
-        let is_same = |(known, _): &&mut (RestRoute, _)| {
-            Arc::ptr_eq(&known.plan, &route.plan) && known.template == route.template
+    pub(super) fn add(&mut self, target: &RestTarget, host: &HostPattern) {
+        let is_same = |(known, _): &&mut (RestTarget, _)| match (known, target) {
+            (RestTarget::Rule(known), RestTarget::Rule(route)) => {
+                Arc::ptr_eq(&known.plan, &route.plan) && known.template == route.template
+            }
+            (RestTarget::Document(known), RestTarget::Document(document)) => Arc::ptr_eq(known, document),
+            _ => false,
         };
         match self.there.iter_mut().find(is_same) {
             Some((_, hosts)) => hosts.push(host.clone()),
-            None => self.there.push((route.clone(), vec![host.clone()])),
+            None => self.there.push((target.clone(), vec![host.clone()])),
         }
     }
 
@@ -43,6 +49,13 @@ impl Build<'_> {
         conflicts: Conflicts,
     ) {
         for (first, hosts) in conflicts.there {
+            let first = match first {
+                RestTarget::Rule(first) => first,
+                RestTarget::Document(document) => {
+                    self.document_and_rule(&document, &hosts, plan, &rule.at);
+                    continue;
+                }
+            };
             let is_other_api = first.plan.api.name != plan.api.name;
             if is_other_api && first.plan.method.path == plan.method.path {
                 continue; // The method itself collides, which is told once for its service.
@@ -64,6 +77,63 @@ impl Build<'_> {
             };
             self.diag.fault(&api.module_at, problem, help);
         }
+    }
+
+    /// Refuses a document whose path a rule or another document claims.
+    ///
+    /// Whatever `rest.conflicts` says of rules: the path of a document is the operator's own choice.
+    pub(super) fn report_document(&mut self, document: &Document, conflicts: Conflicts) {
+        for (first, hosts) in conflicts.there {
+            let first = match first {
+                RestTarget::Rule(route) => {
+                    self.document_and_rule(document, &hosts, &route.plan, &route.at);
+                    continue;
+                }
+                RestTarget::Document(first) => first,
+            };
+            if first.api == document.api {
+                continue; // A host is listed twice, which is told once for each service.
+            }
+            let problem = format!(
+                "GET {} {} is claimed by the OpenAPI document of API \"{}\" ({}:{}) and by that of API \"{}\"",
+                document.path,
+                places(&hosts),
+                first.api,
+                first.at.file.display(),
+                first.at.line,
+                document.api,
+            );
+            self.diag.fault(
+                &document.at,
+                problem,
+                "give one of the APIs another `openapi.path` or other `hosts`",
+            );
+        }
+    }
+
+    /// Refuses a document whose path a rule claims too, whichever came first.
+    fn document_and_rule(
+        &mut self,
+        document: &Document,
+        hosts: &[HostPattern],
+        plan: &MethodPlan,
+        rule_at: &str,
+    ) {
+        let name = full_name(plan);
+        let is_other_api = plan.api.name != document.api;
+        let whose = if is_other_api { format!(", API \"{}\"", plan.api.name) } else { String::new() };
+        let problem = format!(
+            "GET {} {} is claimed by the OpenAPI document of API \"{}\" and by {name} ({}{whose})",
+            document.path,
+            places(hosts),
+            document.api,
+            place(rule_at, &name),
+        );
+        let help = match is_other_api {
+            true => "give the document another `openapi.path`, or one of the APIs other `hosts`",
+            false => "give the document another `openapi.path`, or change the rule",
+        };
+        self.diag.fault(&document.at, problem, help);
     }
 
     /// Says how many warnings were kept back.
@@ -106,14 +176,7 @@ fn problem(
     hosts: &[HostPattern],
 ) -> String {
     let path = format!("{} {}{}", rule.verb, api.rest.prefix, rule.template);
-    let places = match hosts {
-        [HostPattern::Any] => "on every host".into(),
-        [host] => format!("on host \"{host}\""),
-        hosts => {
-            let hosts: Vec<String> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
-            format!("on hosts {}", hosts.join(", "))
-        }
-    };
+    let places = places(hosts);
     let (one, other) = (full_name(&first.plan), full_name(plan));
     let mut known = vec![place(&first.at, &one).to_owned()];
     if first.template != rule.template.text {
@@ -127,6 +190,17 @@ fn problem(
         return format!("{path} {places} is claimed twice by {one} ({known})");
     }
     format!("{path} {places} is claimed by {one} ({known}) and by {other} ({})", place(&rule.at, &other))
+}
+
+fn places(hosts: &[HostPattern]) -> String {
+    match hosts {
+        [HostPattern::Any] => "on every host".into(),
+        [host] => format!("on host \"{host}\""),
+        hosts => {
+            let hosts: Vec<String> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
+            format!("on hosts {}", hosts.join(", "))
+        }
+    }
 }
 
 /// `pkg.Service.Method`

@@ -20,6 +20,7 @@ use crate::bridge::rest::Endpoint;
 use crate::bridge::rest::Method as Messages;
 use crate::call::Dialect;
 use crate::call::Method;
+use crate::config::fault::At;
 use crate::config::host::HostPattern;
 use crate::config::types::Config;
 use crate::observe::Series;
@@ -43,10 +44,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// Methods by path and host.
     pub routes: Table<Arc<MethodPlan>>,
-    /// REST paths, by the rules of the methods.
-    pub rest: RestTable<RestRoute>,
-    /// What is served as it is, OpenAPI documents among it.
-    pub documents: Vec<Document>,
+    /// REST paths: the rules of the methods, and what is served as it is.
+    pub rest: RestTable<RestTarget>,
     /// What web pages may do where nothing is published.
     pub cors: Option<Cors>,
     /// The compiled messages of each module, by the digest of its descriptors.
@@ -66,7 +65,6 @@ impl Snapshot {
             generation: 0,
             routes: Table::default(),
             rest: RestTable::default(),
-            documents: Vec::new(),
             cors: None,
             plans: HashMap::new(),
             apis: Vec::new(),
@@ -121,22 +119,26 @@ pub struct MethodPlan {
     pub json: Option<Arc<Endpoint>>,
 }
 
-/// What is served as it is: the OpenAPI document of an API, or a page of the embedding program.
+/// What a REST path leads to.
 #[derive(Debug, Clone)]
-pub struct Document {
-    /// Where it is served.
-    pub path: Box<str>,
-    /// On which hosts.
-    pub hosts: Vec<HostPattern>,
-    /// Its text.
-    pub text: Bytes,
-    /// `Content-Type`, and what else is said with it.
-    pub headers: HeaderMap,
-    /// What web pages may do with it.
-    pub cors: Option<Cors>,
+pub enum RestTarget {
+    /// A rule of a method.
+    Rule(RestRoute),
+    /// What is served as it is, for GET.
+    Document(Arc<Document>),
 }
 
-/// What a REST path leads to.
+impl RestTarget {
+    /// The rule, if it is one.
+    pub fn rule(&self) -> Option<&RestRoute> {
+        match self {
+            Self::Rule(route) => Some(route),
+            Self::Document(_) => None,
+        }
+    }
+}
+
+/// A rule of a method, as it is served.
 #[derive(Debug, Clone)]
 pub struct RestRoute {
     /// The method.
@@ -147,6 +149,25 @@ pub struct RestRoute {
     pub at: Box<str>,
     /// Its template as it was written, for messages.
     pub template: Box<str>,
+}
+
+/// What is served as it is: the OpenAPI document of an API, or a page of the embedding program.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// The name of the API; empty where there is none.
+    pub api: Arc<str>,
+    /// Where it is served, as it was written.
+    pub path: Box<str>,
+    /// On which hosts.
+    pub hosts: Vec<HostPattern>,
+    /// Where the path was written, for messages.
+    pub at: At,
+    /// Its text.
+    pub text: Bytes,
+    /// `Content-Type`, and what else is said with it.
+    pub headers: HeaderMap,
+    /// What web pages may do with it.
+    pub cors: Option<Cors>,
 }
 
 /// Descriptors of modules by name.

@@ -23,6 +23,7 @@ use crate::schema::http::ServiceConfig;
 use crate::snapshot::Document;
 use crate::snapshot::MethodPlan;
 use crate::snapshot::RestRoute;
+use crate::snapshot::RestTarget;
 use crate::snapshot::compile::Build;
 use crate::snapshot::conflict::Conflicts;
 use crate::transcode::BindOptions;
@@ -115,7 +116,7 @@ impl Build<'_> {
         rules
     }
 
-    /// Writes the OpenAPI document of an API that serves one.
+    /// Writes the OpenAPI document of an API that serves one, and publishes it on every host of its API.
     pub(super) fn document(
         &mut self,
         api: &types::Api,
@@ -124,6 +125,13 @@ impl Build<'_> {
         cors: Option<Cors>,
     ) {
         let Some(path) = &api.openapi else { return };
+        let template = match plain_path(&path.value) {
+            Ok(template) => template,
+            Err(problem) => {
+                let problem = format!("\"{}\" is no path for a document: {problem}", path.value);
+                return self.diag.fault(&path.at, problem, "write plain segments, such as /openapi.json");
+            }
+        };
         let options = openapi::Options {
             prefix: &api.rest.prefix,
             preserve_names: api.rest.preserve_names,
@@ -138,11 +146,40 @@ impl Build<'_> {
             ..openapi::Options::default()
         };
         let methods = methods.iter().map(|(rpc, rules)| (*rpc, rules.as_slice()));
-        let hosts = api.hosts.iter().map(|host| host.value.clone()).collect();
-        let text = openapi::document(schema, methods, &options).into();
         let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))].into_iter().collect();
-        let path = path.value.as_str().into();
-        self.snapshot.documents.push(Document { path, hosts, text, headers, cors });
+        let document = Document {
+            api: api.name.as_str().into(),
+            path: path.value.as_str().into(),
+            hosts: api.hosts.iter().map(|host| host.value.clone()).collect(),
+            at: path.at.clone(),
+            text: openapi::document(schema, methods, &options).into(),
+            headers,
+            cors,
+        };
+        self.publish_document(Owner::Team, template, Arc::new(document));
+    }
+
+    /// Publishes the pages of the embedding program, behind all that an API has on their paths.
+    pub(super) fn own_documents(&mut self) {
+        for document in self.inputs.documents {
+            if let Ok(template) = plain_path(&document.path) {
+                self.publish_document(Owner::Gateway, template, Arc::new(document.clone()));
+            }
+        }
+    }
+
+    fn publish_document(&mut self, owner: Owner, template: http::Template, document: Arc<Document>) {
+        let (body, at) = (http::BodyRule::None, "".into());
+        let rule = http::Rule { verb: http::Verb::Get, template, body, response_body: None, at };
+        let mut conflicts = Conflicts::default();
+        for host in &document.hosts {
+            let rank = Rank { owner, host: host.clone() };
+            let target = RestTarget::Document(document.clone());
+            if let Err(there) = self.snapshot.rest.publish(rank, &Mount::default(), &rule, target) {
+                conflicts.add(there, host);
+            }
+        }
+        self.report_document(&document, conflicts);
     }
 
     /// Whether any host serves it.
@@ -163,7 +200,7 @@ impl Build<'_> {
                 at: rule.at.clone(),
                 template: rule.template.text.clone(),
             };
-            if let Err(there) = self.snapshot.rest.publish(rank, mount, rule, route) {
+            if let Err(there) = self.snapshot.rest.publish(rank, mount, rule, RestTarget::Rule(route)) {
                 conflicts.add(there, &host.value);
             }
         }
@@ -181,6 +218,17 @@ fn bare(dialects: &[types::Dialect]) -> openapi::Bare {
         openapi::Bare::Rest
     } else {
         openapi::Bare::Absent
+    }
+}
+
+/// A path as the template that only this path fits.
+fn plain_path(path: &str) -> Result<http::Template, String> {
+    let grammar = http::Grammar { allow_root: true, ..http::Grammar::default() };
+    let template = http::Template::parse(path, grammar)
+        .map_err(|error| format!("at character {}: {}", error.at, error.problem))?;
+    match template.segments.iter().all(|segment| matches!(segment, http::Segment::Literal(_))) {
+        true => Ok(template),
+        false => Err("it has a wildcard".into()),
     }
 }
 

@@ -551,6 +551,8 @@ mod tests {
             (r#"{"mask":{"paths":["a"]}}"#, "mask", "the object form"),
             (r#"{"mask":"a_b"}"#, "mask", "underscore"),
             (r#"{"mask":["a"]}"#, "mask", "a field mask in double quotes"),
+            (&format!(r#"{{"mask":"{}"}}"#, ["a"; 33].join(".")), "mask", "more than 32 parts"),
+            (&format!(r#"{{"mask":"{}"}}"#, ["a"; 1001].join(",")), "mask", "more than 1000 paths"),
             (r#"{"doc":[]}"#, "doc", "expected an object"),
             (r#"{"list":{}}"#, "list", "expected an array"),
             (r#"{"list":[1,1e999]}"#, "list[1]", "range of double"),

@@ -696,6 +696,47 @@ mod tests {
     }
 
     #[test]
+    fn a_string_that_is_replaced_is_utf8_too() {
+        type Make<'a> = dyn Fn(&[u8]) -> Vec<u8> + 'a;
+        let twice = |number, first: &[u8]| [l(number, first), l(number, "b")].concat();
+        let odd = [v(1, 1), v(1, 2)].concat();
+        let cases: [(&str, &Make<'_>); 10] = [
+            ("st", &|first| twice(14, first)),
+            ("st", &|first| [odd.clone(), twice(14, first)].concat()),
+            // A message in between: what is ahead is looked at first.
+            ("st", &|first| [l(17, ""), twice(14, first)].concat()),
+            ("right", &|first| [l(17, ""), l(27, first), v(26, 1)].concat()),
+            ("by_text", &|key| l(23, [twice(1, key), v(2, 1)].concat())),
+            ("by_long", &|value| l(24, twice(2, value))),
+            ("value", &|first| l(30, twice(3, first))),
+            ("value", &|first| l(30, [l(3, first), v(4, 1)].concat())),
+            ("struct", &|first| l(31, l(1, [twice(1, first), l(2, v(4, 1))].concat()))),
+            ("any", &|first| l(29, [l(1, first), l(1, "x/t.All")].concat())),
+        ];
+        for (path, message) in cases {
+            assert!(all(&message(b"a")).is_ok(), "{path}");
+            let error = all(&message(b"\xff")).unwrap_err();
+            assert_eq!((&*error.path, error.cause), (path, Cause::Malformed), "{error}");
+            assert!(error.what.ends_with("is not UTF-8"), "{error}");
+        }
+        let plans = plans();
+        let wrapped = plans.find("google.protobuf.StringValue").unwrap();
+        let all = plans.find("t.All").unwrap();
+        let (at, _) = plans.message(all).by_name(b"st").unwrap();
+        let (options, mut out) = (WriteOptions::default(), Vec::new());
+        for (first, is_good) in [(b"a", true), (b"\xff", false)] {
+            let written = write(&plans, wrapped, &twice(1, first), &options, &mut out);
+            assert_eq!(written.is_ok(), is_good);
+            assert_eq!(write_field(&plans, all, at, &twice(14, first), &options, &mut out).is_ok(), is_good);
+        }
+        // A string of proto2 may be any bytes, as long as nobody writes it.
+        let old = |first: &[u8]| {
+            json_of("p2.Old", &[l(2, [1]), v(1, 1), v(1, 2), twice(5, first)].concat(), &options)
+        };
+        assert_eq!(old(b"\xff").unwrap(), r#"{"closed":"TWO","all":["ONE"],"text":"b"}"#);
+    }
+
+    #[test]
     fn options_change_the_text() {
         let with = |options: WriteOptions, message: &[u8]| json_of("t.All", message, &options);
         let plain = WriteOptions::default();

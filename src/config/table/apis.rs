@@ -7,6 +7,7 @@ use crate::config::scalar::NAME;
 use crate::config::scalar::SERVICE;
 use crate::config::scalar::TEXT;
 use crate::config::scalar::URL_PATH;
+use crate::config::scalar::URL_PREFIX;
 use crate::config::shape::Need::May;
 use crate::config::shape::Need::Must;
 use crate::config::shape::Need::Or;
@@ -105,7 +106,7 @@ static OPENAPI: Section = section(&[key("path", Shape::Scalar(&URL_PATH), Must, 
 static REST: Section = section(&[
     key(
         "prefix",
-        Shape::Or(&[""], &Shape::Scalar(&URL_PATH)),
+        Shape::Or(&[""], &Shape::Scalar(&URL_PREFIX)),
         Or(""),
         "before every path of the `google.api.http` rules",
     ),

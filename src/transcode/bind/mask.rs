@@ -13,6 +13,8 @@ use crate::transcode::plan::Message;
 use crate::transcode::plan::MessageId;
 use crate::transcode::plan::Plans;
 use crate::transcode::plan::Shape;
+use crate::transcode::text::mask::PATHS_MAX;
+use crate::transcode::text::mask::SEGMENTS_MAX;
 use crate::transcode::text::wire;
 use crate::transcode::text::wire::WireType;
 
@@ -227,9 +229,8 @@ fn is_scalar(byte: u8) -> bool {
 }
 
 const NOT_JSON: &str = "the body is not a JSON object";
-/// Messages deeper than this are named as a whole.
-const DEPTH_MAX: usize = 32;
-const PATHS_MAX: usize = 1000;
+/// Messages deeper than this are named as a whole, so that no path has more parts than one that is sent.
+const DEPTH_MAX: usize = SEGMENTS_MAX - 1;
 
 #[cfg(test)]
 mod tests {

@@ -9,13 +9,23 @@ use crate::transcode::text::wire::WireType;
 /// A segment may be `*`, which masks use for everything, or a number, which is the key of a map.
 ///
 /// # Errors
-/// Underscores, empty paths, and what no path of field names has.
+/// Underscores, empty paths, what no path of field names has, and more of it than any message calls for.
 pub(crate) fn field_mask(text: &str, out: &mut Vec<u8>) -> Result<(), Problem> {
     if text.is_empty() {
         return Ok(());
     }
-    for path in text.split(',') {
-        for segment in path.split('.') {
+    for (index, path) in text.split(',').enumerate() {
+        if index == PATHS_MAX {
+            return Err(Problem::new(format!(
+                "has more than {PATHS_MAX} paths: name whole messages, or less at once"
+            )));
+        }
+        for (depth, segment) in path.split('.').enumerate() {
+            if depth == SEGMENTS_MAX {
+                let what =
+                    format!("has a path of more than {SEGMENTS_MAX} parts: name a message that is less deep");
+                return Err(Problem::new(what));
+            }
             check(segment)?;
         }
         let underscores = path.bytes().filter(u8::is_ascii_uppercase).count();
@@ -44,6 +54,10 @@ fn check(segment: &str) -> Result<(), Problem> {
     Err(MASK)
 }
 
+/// Paths of one mask.
+pub(crate) const PATHS_MAX: usize = 1000;
+/// Parts of one path, as in the name of a query parameter.
+pub(crate) const SEGMENTS_MAX: usize = 32;
 const UNDERSCORE: Problem =
     Problem::fixed("has an underscore: paths of a field mask are in lowerCamelCase, as \"user.displayName\"");
 const MASK: Problem =
@@ -86,6 +100,25 @@ mod tests {
         for text in ["a_b", "a,b_c", ",", "a,", ",a", "a..b", ".a", "a.", "a b", "a-b", "a[0]", "ä", "a,*b"]
         {
             assert!(paths(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bounds_paths_and_their_parts() {
+        let cases = [
+            (["a"; PATHS_MAX].join(","), None),
+            (["a"; PATHS_MAX + 1].join(","), Some("more than 1000 paths")),
+            (["a"; SEGMENTS_MAX].join("."), None),
+            (["a"; SEGMENTS_MAX + 1].join("."), Some("more than 32 parts")),
+            (["a.b.c"; 10_000].join("."), Some("more than 32 parts")),
+            (["a.b.c"; 10_000].join(","), Some("more than 1000 paths")),
+        ];
+        for (text, problem) in cases {
+            match (paths(&text), problem) {
+                (Ok(paths), None) => assert_eq!(paths.join(","), text),
+                (Err(found), Some(problem)) => assert!(found.to_string().contains(problem), "{found}"),
+                (found, _) => panic!("{} bytes: {found:?}", text.len()),
+            }
         }
     }
 }

@@ -21,17 +21,18 @@ pub(super) enum Told {
 
 impl Writer<'_, '_> {
     pub(super) fn any(&mut self, bytes: &[u8]) -> Result<Told, Fault> {
-        let (mut url, mut content): (&[u8], &[u8]) = (&[], &[]);
+        let (mut url, mut content): (&str, &[u8]) = ("", &[]);
         let mut wire = Wire::new(bytes);
         while let Some((number, raw)) = wire.next()? {
             match (number, raw) {
-                (1, Raw::Bytes(bytes)) => url = bytes,
+                (1, Raw::Bytes(bytes)) => {
+                    url = std::str::from_utf8(bytes)
+                        .map_err(|_| Fault::malformed("the type of an Any is not UTF-8"))?;
+                }
                 (2, Raw::Bytes(bytes)) => content = bytes,
                 _ => {}
             }
         }
-        let url =
-            std::str::from_utf8(url).map_err(|_| Fault::malformed("the type of an Any is not UTF-8"))?;
         self.out.push(b'{');
         if url.is_empty() && content.is_empty() {
             self.out.push(b'}');

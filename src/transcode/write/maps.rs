@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::transcode::plan::Kind;
 use crate::transcode::write::Writer;
 use crate::transcode::write::fault::Fault;
+use crate::transcode::write::values::check_replaced;
 use crate::transcode::write::wire::Raw;
 use crate::transcode::write::wire::Wire;
 
@@ -142,8 +143,12 @@ impl Writer<'_, '_> {
         let mut wire = Wire::new(bytes);
         while let Some((number, raw)) = wire.next()? {
             match number {
-                1 if map.key.fits(raw) => key = raw,
+                1 if map.key.fits(raw) => {
+                    check_replaced(map.key, key)?;
+                    key = raw;
+                }
                 2 if self.takes(map.value, raw) => {
+                    check_replaced(map.value, value)?;
                     if is_set && map.value.is_message() {
                         if merged.is_empty() {
                             merged.extend_from_slice(value.bytes());

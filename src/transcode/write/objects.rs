@@ -9,6 +9,7 @@ use crate::transcode::write::Writer;
 use crate::transcode::write::fault::Fault;
 use crate::transcode::write::maps::Map;
 use crate::transcode::write::seen::Seen;
+use crate::transcode::write::values::check_replaced;
 use crate::transcode::write::wire::Raw;
 use crate::transcode::write::wire::Wire;
 
@@ -218,7 +219,9 @@ impl Writer<'_, '_> {
     }
 
     /// Gathers all values first: the last of a singular field counts, sub-messages merge, repeated ones add
-    /// up, and of a oneof the last member stays.
+    /// up, and of a oneof the last member stays. Inlined, it would slow down the messages that need none of it.
+    #[cold]
+    #[inline(never)]
     fn gathered(&mut self, plan: &Message, bytes: &[u8], seen: &mut Seen) -> Result<(), Fault> {
         let mut values: Vec<(usize, Raw<'_>)> = Vec::new();
         // Of each oneof the member that it has, and where in `values` that came in the place of another.
@@ -226,8 +229,11 @@ impl Writer<'_, '_> {
         let mut wire = Wire::new(bytes);
         while let Some((number, raw)) = wire.next()? {
             let Some((at, field)) = plan.by_number(number) else { continue };
-            if field.shape == Shape::Single && !self.takes(field.kind, raw) {
-                continue;
+            if field.shape == Shape::Single {
+                if !self.takes(field.kind, raw) {
+                    continue;
+                }
+                check_replaced(field.kind, raw).map_err(|fault| fault.within(&field.name))?;
             }
             if let Some(oneof) = field.oneof
                 && members[oneof].0 != at
@@ -328,6 +334,9 @@ impl Writer<'_, '_> {
                 continue;
             }
             if found == at {
+                if field.shape == Shape::Single {
+                    check_replaced(field.kind, raw).map_err(|fault| fault.within(&field.name))?;
+                }
                 values.push((at, raw));
             } else if field.oneof.is_some() && other.oneof == field.oneof {
                 values.clear();

@@ -186,6 +186,19 @@ impl Writer<'_, '_> {
     }
 }
 
+/// Refuses a string that is not UTF-8 in a place where a later value replaces it: it isn't written, and is of the
+/// message all the same. Strings that need not be UTF-8 may be anything there.
+#[cold]
+#[inline(never)]
+pub(super) fn check_replaced(kind: Kind, raw: Raw<'_>) -> Result<(), Fault> {
+    match (kind, raw) {
+        (Kind::String { utf8: true }, Raw::Bytes(bytes)) if std::str::from_utf8(bytes).is_err() => {
+            Err(not_utf8(true))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cold]
 fn not_utf8(verified: bool) -> Fault {
     match verified {

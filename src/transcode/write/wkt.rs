@@ -6,6 +6,7 @@ use crate::transcode::write::Writer;
 use crate::transcode::write::fault::Fault;
 use crate::transcode::write::maps::Map;
 use crate::transcode::write::text;
+use crate::transcode::write::values::check_replaced;
 use crate::transcode::write::values::int32;
 use crate::transcode::write::wire::Raw;
 use crate::transcode::write::wire::Wire;
@@ -16,14 +17,17 @@ impl Writer<'_, '_> {
         let Some((_, field)) = plan.by_number(1) else {
             return Err(Fault::new("the wrapper has no field 1"));
         };
-        let mut value = field.kind.zero();
+        let mut value = None;
         let mut wire = Wire::new(bytes);
         while let Some((number, raw)) = wire.next()? {
-            if number == 1 && field.kind.fits(raw) {
-                value = raw;
+            if number == 1
+                && field.kind.fits(raw)
+                && let Some(replaced) = value.replace(raw)
+            {
+                check_replaced(field.kind, replaced)?;
             }
         }
-        self.value_of(field.kind, value)
+        self.value_of(field.kind, value.unwrap_or_else(|| field.kind.zero()))
     }
 
     /// RFC 3339 with as many digits as are needed, in groups of three.
@@ -191,6 +195,7 @@ impl Writer<'_, '_> {
                 continue;
             }
             match last {
+                Some((3, replaced)) => check_replaced(TEXT, replaced)?,
                 Some((before, first)) if before == number && number > 4 => {
                     if merged.is_empty() {
                         merged.extend_from_slice(first.bytes());
@@ -210,7 +215,7 @@ impl Writer<'_, '_> {
                 }
                 text::double(number, self.out);
             }
-            Some((3, raw)) => return self.value_of(Kind::String { utf8: true }, raw),
+            Some((3, raw)) => return self.value_of(TEXT, raw),
             Some((4, raw)) => return self.value_of(Kind::Bool, raw),
             Some((number, raw)) => {
                 let bytes = if merged.is_empty() { raw.bytes() } else { &merged };
@@ -254,6 +259,8 @@ fn date(day: i64) -> (i64, i64, i64) {
     (era * 400 + year + next, month, of_year - (153 * shifted + 2) / 5 + 1)
 }
 
+/// Strings of well-known types.
+const TEXT: Kind = Kind::String { utf8: true };
 /// 0001-01-01T00:00:00Z.
 const TIMESTAMP_MIN: i64 = -62_135_596_800;
 /// 9999-12-31T23:59:59Z.

@@ -5,6 +5,7 @@ use transom::transcode::ReadError;
 
 use super::json::Node;
 use super::schema::World;
+use super::wire::hides;
 use super::wire::replaces;
 
 /// One known difference.
@@ -52,8 +53,9 @@ pub(crate) enum Known {
     UnsafeNumber,
     /// We refuse tags that are longer than need be and than five bytes.
     LongTag,
-    /// We don't look at what a later value replaces, so we don't see that it is malformed; and of two entries with
-    /// one key we look at both, so that the first must have a text too.
+    /// We don't look at messages that a later member of a oneof replaces, so we don't see that they are malformed,
+    /// nor at strings of proto2 that a later value replaces, which may be any bytes; and of two entries with one key
+    /// we look at both, so that the first must have a text too.
     Replaced,
 }
 
@@ -197,7 +199,7 @@ pub(crate) fn unwritten_by_us(world: &World, bytes: &[u8], error: &str) -> Optio
 /// Why they may refuse a message that we write.
 pub(crate) fn unwritten_by_them(world: &World, bytes: &[u8], text: &str, error: &str) -> Option<Known> {
     let is_malformed = error == "malformed" || error.contains("failed to decode Protobuf message");
-    if is_malformed && replaces(&world.root, bytes) {
+    if is_malformed && hides(&world.root, bytes) {
         return Some(Known::Replaced);
     }
     if error.contains("unsupported type url ''")

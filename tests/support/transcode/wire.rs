@@ -56,6 +56,13 @@ impl Declared {
         }
     }
 
+    fn syntax(&self) -> Syntax {
+        match self {
+            Self::Field(field) => field.parent_file().syntax(),
+            Self::Extension(field) => field.parent_file().syntax(),
+        }
+    }
+
     pub(crate) fn oneof(&self) -> Option<String> {
         match self {
             Self::Field(field) => field.containing_oneof().map(|oneof| oneof.name().to_owned()),
@@ -165,8 +172,15 @@ impl WireMaker<'_, '_> {
         }
     }
 
-    /// Occurrences of a field: a sub-message may come in two.
+    /// Occurrences of a field: a sub-message may come in two, and a text after one that is none.
     fn part(&mut self, field: &Declared, depth: usize) -> Vec<Vec<u8>> {
+        if field.kind() == Kind::String && !field.is_list() && self.script.one_in(self.odd) {
+            let text = self.script.text();
+            return vec![
+                delimited(field.number(), &[text.as_bytes(), &[0xff]].concat()),
+                self.once(field, depth),
+            ];
+        }
         if let Kind::Message(inner) = field.kind()
             && !field.is_list()
             && !field.is_map()
@@ -340,9 +354,23 @@ pub(crate) fn cleaned(of: &MessageDescriptor, mut bytes: &[u8]) -> Option<Vec<u8
 
 /// Whether a value is replaced by a later one, at any depth, as far as the bytes can be read: of a field that may be
 /// there once, of a oneof, or of a key of a map.
-pub(crate) fn replaces(of: &MessageDescriptor, mut bytes: &[u8]) -> bool {
+pub(crate) fn replaces(of: &MessageDescriptor, bytes: &[u8]) -> bool {
+    replaces_one(of, bytes, |_| true)
+}
+
+/// Whether a message is replaced, or comes in parts, or a string of proto2 is replaced.
+pub(crate) fn hides(of: &MessageDescriptor, bytes: &[u8]) -> bool {
+    replaces_one(of, bytes, |field| match field.kind() {
+        Kind::Message(_) => !field.is_map(),
+        Kind::String => field.syntax() == Syntax::Proto2,
+        _ => false,
+    })
+}
+
+/// The same of those fields whose first value `is` wanted.
+fn replaces_one(of: &MessageDescriptor, mut bytes: &[u8], is: fn(&Declared) -> bool) -> bool {
     let fields = Declared::all(of);
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen: Vec<(String, &Declared)> = Vec::new();
     let (mut held, mut content) = (None, None);
     while let Some((number, wire_type, value)) = next_field(&mut bytes) {
         let Some(field) = fields.iter().find(|field| field.number() == number) else { continue };
@@ -367,18 +395,18 @@ pub(crate) fn replaces(of: &MessageDescriptor, mut bytes: &[u8]) -> bool {
             _ if field.is_list() => format!("{number} at {}", bytes.len()),
             _ => field.oneof().unwrap_or_else(|| number.to_string()),
         };
-        if seen.contains(&name) {
+        if seen.iter().any(|(before, first)| *before == name && is(first)) {
             return true;
         }
-        seen.push(name);
+        seen.push((name, field));
         if let Kind::Message(inner) = field.kind()
-            && replaces(&inner, value)
+            && replaces_one(&inner, value, is)
         {
             return true;
         }
     }
     let held = held.and_then(|name| of.parent_pool().get_message_by_name(name));
-    held.zip(content).is_some_and(|(held, content)| replaces(&held, content))
+    held.zip(content).is_some_and(|(held, content)| replaces_one(&held, content, is))
 }
 
 fn has_undeclared_value(entry: &MessageDescriptor, mut bytes: &[u8]) -> Option<bool> {
