@@ -35,6 +35,7 @@ use crate::call::Reason;
 use crate::call::Refusal;
 use crate::call::metadata::adopt_request;
 use crate::call::metadata::clean_web_reply;
+use crate::wire::frame::HEADER_BYTES;
 
 /// gRPC-Web.
 pub(super) struct GrpcWeb;
@@ -130,7 +131,13 @@ impl Bridge for GrpcWeb {
             bounds: Bounds { asked, ..Bounds::default() },
             compressed,
             decoder,
-            encoder: Box::new(Encoder { form: answer, replies, begun: Begun::No }),
+            encoder: Box::new(Encoder {
+                form: answer,
+                replies,
+                begun: Begun::No,
+                gathers: method.is_some_and(|method| method.kind.one_reply()),
+                gathered: None,
+            }),
             early: None,
         })
     }
@@ -218,6 +225,9 @@ struct Encoder {
     form: Form,
     replies: Option<JsonReplies>,
     begun: Begun,
+    /// Whether a small reply waits for its end, to be one body with a length.
+    gathers: bool,
+    gathered: Option<(Response<()>, Vec<u8>)>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -242,8 +252,33 @@ impl Encoder {
         }
     }
 
-    fn trailers(&self, trailers: &HeaderMap, out: &mut Out) {
-        out.data = Some(self.wrap(trailer_frame(trailers)));
+    /// Keeps the next frames, or sends them with all that was kept.
+    fn frames(&mut self, frames: Bytes, out: &mut Out) {
+        let bytes = match self.gathered.take() {
+            Some((head, mut bytes)) => {
+                bytes.extend_from_slice(&frames);
+                if bytes.len() <= GATHERED_BYTES_MAX {
+                    self.gathered = Some((head, bytes));
+                    return;
+                }
+                out.head = Some(head);
+                bytes.into()
+            }
+            None => frames,
+        };
+        if !bytes.is_empty() {
+            out.data = Some(self.wrap(bytes));
+        }
+    }
+
+    fn trailers(&mut self, trailers: &HeaderMap, out: &mut Out) {
+        let mut body = Vec::new();
+        if let Some((head, bytes)) = self.gathered.take() {
+            out.head = Some(head);
+            body = bytes;
+        }
+        trailer_frame(trailers, &mut body);
+        out.data = Some(self.wrap(body.into()));
         out.end = Some(Ending::Done);
     }
 }
@@ -266,16 +301,19 @@ impl Encode for Encoder {
                     replies.head(&mut headers);
                 }
                 self.begun = Begun::Yes;
-                out.head = Some(self.head(headers));
+                let head = self.head(headers);
+                if self.gathers {
+                    self.gathered = Some((head, Vec::new()));
+                } else {
+                    out.head = Some(head);
+                }
             }
             Event::Frames(bytes) => {
                 let frames = match &mut self.replies {
                     Some(replies) => replies.push(bytes)?,
                     None => bytes,
                 };
-                if !frames.is_empty() {
-                    out.data = Some(self.wrap(frames));
-                }
+                self.frames(frames, out);
             }
             Event::End(trailers) => self.trailers(&trailers, out),
             Event::Only(headers) => {
@@ -298,23 +336,25 @@ impl Encode for Encoder {
     }
 }
 
-/// The frame of the trailers: a block of header lines.
-fn trailer_frame(trailers: &HeaderMap) -> Bytes {
+/// Appends the frame of the trailers: a block of header lines.
+fn trailer_frame(trailers: &HeaderMap, body: &mut Vec<u8>) {
     //= https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md#protocol-differences-vs-grpc-over-http2
     //# Trailers must be the last message of the response.
-    let mut frame = vec![TRAILERS, 0, 0, 0, 0];
+    let start = body.len();
+    body.extend_from_slice(&[TRAILERS, 0, 0, 0, 0]);
     for (name, value) in trailers {
-        frame.extend_from_slice(name.as_str().as_bytes());
-        frame.extend_from_slice(b": ");
-        frame.extend_from_slice(value.as_bytes());
-        frame.extend_from_slice(b"\r\n");
+        body.extend_from_slice(name.as_str().as_bytes());
+        body.extend_from_slice(b": ");
+        body.extend_from_slice(value.as_bytes());
+        body.extend_from_slice(b"\r\n");
     }
     // Trailers are bounded by the header limit of the upstream's connection.
-    let len = u32::try_from(frame.len() - 5).unwrap_or(u32::MAX);
-    frame[1..5].copy_from_slice(&len.to_be_bytes());
-    frame.into()
+    let len = u32::try_from(body.len() - start - HEADER_BYTES).unwrap_or(u32::MAX);
+    body[start + 1..start + HEADER_BYTES].copy_from_slice(&len.to_be_bytes());
 }
 
+/// The largest reply that waits for its end. A longer one is sent as it comes.
+const GATHERED_BYTES_MAX: usize = 16 << 10;
 /// The flag of the frame that holds trailers.
 const TRAILERS: u8 = 0x80;
 /// The media types that are taken.
