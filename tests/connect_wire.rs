@@ -143,6 +143,18 @@ async fn a_get_needs_no_base64_and_a_head_gets_no_body() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateways_own_services_speak_json() {
+    let (gateway, _backend) = demo(Parts::default());
+    for http in [Http::One, Http::Two] {
+        let check = Sent::new("POST", "/grpc.health.v1.Health/Check")
+            .with("content-type", "application/json")
+            .body(&br#"{"service":"transom.demo.v1.Library"}"#[..]);
+        let answer = check.send(http, gateway.address()).await;
+        assert_eq!((answer.status, &*answer.body), (200, &br#"{"status":"SERVING"}"#[..]), "{answer:?}");
+    }
+}
+
 /// The messages of a stream that ended well, and the metadata of its end.
 fn streamed<M: Message + Default>(way: Way, path: &str, answer: &Answer) -> (Vec<M>, Value) {
     let (messages, end) = way.replies(path, answer);

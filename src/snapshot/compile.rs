@@ -279,9 +279,10 @@ impl Build<'_> {
             schema: own.schema.clone(),
             upstream: None,
         });
+        let rest = self.own_rest(&own.schema);
         for rpc in &service.methods {
             let run = Upstream::InProcess(own.run.clone());
-            let plan = self.plan(&api, &rpc.method, policies.clone(), run, None, false);
+            let plan = self.plan(&api, &rpc.method, policies.clone(), run, rest.method(rpc), false);
             let rank = Rank { owner: Owner::Gateway, host: hosts[0].clone() };
             // The gateway's services are its own choice: no two are alike.
             let _ = self.snapshot.routes.publish(&rpc.method.path, rank, plan);

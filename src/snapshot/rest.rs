@@ -59,13 +59,28 @@ impl Rest {
 }
 
 impl Build<'_> {
-    pub(super) fn rest(&mut self, api: &types::Api, schema: &Schema) -> Rest {
+    fn plans(&mut self, schema: &Schema) -> Arc<Plans> {
         let digest = schema.digest();
         let before = self.inputs.before.and_then(|before| before.plans.get(&digest)).cloned();
         let plans = self.snapshot.plans.entry(digest).or_insert_with(|| {
             before.unwrap_or_else(|| Arc::new(Plans::new(schema.pool().clone(), schema.traits().clone())))
         });
-        let (plans, options) = (plans.clone(), Arc::new(options(&api.rest)));
+        plans.clone()
+    }
+
+    /// How the JSON of the gateway's own services is read and written.
+    pub(super) fn own_rest(&mut self, schema: &Schema) -> Rest {
+        Rest {
+            plans: self.plans(schema),
+            options: Arc::default(),
+            config: None,
+            grammar: http::Grammar::default(),
+            mount: Mount::default(),
+        }
+    }
+
+    pub(super) fn rest(&mut self, api: &types::Api, schema: &Schema) -> Rest {
+        let (plans, options) = (self.plans(schema), Arc::new(options(&api.rest)));
         let config = self.inputs.rules.get(&api.module).cloned();
         let decode_all = api.rest.decode_slashes
             || config.as_ref().and_then(|config| config.fully_decode_reserved_expansion()).unwrap_or(false);
