@@ -65,6 +65,7 @@ const CASES: &[Case] = &[
     ("deadline_of_the_client", |cell| Box::pin(deadline_of_the_client(cell))),
     ("forged_identity", |cell| Box::pin(forged_identity(cell))),
     ("unknown_methods", |cell| Box::pin(unknown_methods(cell))),
+    ("cut_anywhere", |cell| Box::pin(cut_anywhere(cell))),
 ];
 
 /// Laws for a gateway whose API takes messages of up to 16 MiB.
@@ -289,6 +290,31 @@ async fn unknown_methods(cell: Cell) {
         assert_eq!(told.status.code(), Code::Unimplemented, "{path}");
         assert_eq!(reason(&told).as_deref(), Some("METHOD_UNKNOWN"));
         assert!(told.status.message().contains(path), "{}", told.status.message());
+    }
+}
+
+async fn cut_anywhere(cell: Cell) {
+    for (cut, len) in [(1, 20), (2, 20), (3, 20), (7, 50), (4096, 10_000)] {
+        // Several pieces each, of one message or of many.
+        let payload: Vec<u8> = (0..=u8::MAX).cycle().take(3 * cut + 20).collect();
+        let ask = pb::InspectRequest { payload: payload.clone(), ..inspect() };
+        let reply: pb::InspectResponse = cell.call(Ask::of("Inspect", &ask).cut(cut)).await.one();
+        assert!(reply.payload == payload, "pieces of {cut}");
+        let read = pb::ReadBookRequest { name: BOOK.into(), pages: 3, ..Default::default() };
+        let pages: Vec<pb::Page> = cell.call(Ask::of("ReadBook", &read).cut(cut)).await.all();
+        assert!(pages.iter().map(|page| page.number).eq(1..=3), "pieces of {cut}");
+        let book = pb::Book { author: noise(len), ..Default::default() };
+        let import = pb::ImportBooksRequest { parent: "shelves/weather".into(), book: Some(book) };
+        let books = vec![import; 4];
+        let reply: pb::ImportBooksResponse =
+            cell.call(Ask::stream("ImportBooks", &books).cut(cut)).await.one();
+        assert_eq!((reply.imported, reply.rejected), (0, 4), "pieces of {cut}");
+        let text = noise(len);
+        let remarks: Vec<_> = (0..4)
+            .map(|n| pb::Remark { id: n.to_string(), text: text.clone(), times: 1, fail_with: 0 })
+            .collect();
+        let answers: Vec<pb::Answer> = cell.call(Ask::stream("Discuss", &remarks).cut(cut)).await.all();
+        assert!(answers.iter().map(|answer| &*answer.id).eq(["0", "1", "2", "3"]), "pieces of {cut}");
     }
 }
 

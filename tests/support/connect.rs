@@ -23,9 +23,11 @@ use transom::wire::compress::Limits;
 
 use crate::support::PATIENCE;
 use crate::support::RawClient;
+use crate::support::RawReply;
 use crate::support::dialects::Ask;
 use crate::support::dialects::Told;
 use crate::support::frame;
+use crate::support::send_cut;
 use crate::support::soon;
 
 /// An HTTP version.
@@ -66,6 +68,8 @@ pub(crate) struct Sent {
     pub(crate) target: String,
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: Bytes,
+    /// Bytes of each chunk or DATA frame; 0 leaves the body whole.
+    pub(crate) cut: usize,
 }
 
 /// A whole answer.
@@ -78,7 +82,7 @@ pub(crate) struct Answer {
 
 impl Sent {
     pub(crate) fn new(verb: &'static str, target: &str) -> Self {
-        Self { verb, target: target.into(), fields: Vec::new(), body: Bytes::new() }
+        Self { verb, target: target.into(), fields: Vec::new(), body: Bytes::new(), cut: 0 }
     }
 
     /// The same request with one more field.
@@ -104,13 +108,20 @@ impl Sent {
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut head =
             format!("{} {} HTTP/1.1\r\nhost: library.test\r\nconnection: close\r\n", self.verb, self.target);
-        if self.verb != "GET" && self.verb != "HEAD" || !self.body.is_empty() {
+        let mut body = self.body.to_vec();
+        if self.cut != 0 {
+            head += "transfer-encoding: chunked\r\n";
+            let chunks = self.body.chunks(self.cut).chain([&b""[..]]);
+            let chunks =
+                chunks.map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
+            body = chunks.collect::<Vec<_>>().concat();
+        } else if self.verb != "GET" && self.verb != "HEAD" || !self.body.is_empty() {
             head += &format!("content-length: {}\r\n", self.body.len());
         }
         for (name, value) in &self.fields {
             head += &format!("{name}: {value}\r\n");
         }
-        [head.as_bytes(), b"\r\n", &self.body].concat()
+        [head.as_bytes(), b"\r\n", &body].concat()
     }
 
     async fn send_one(&self, address: SocketAddr) -> Answer {
@@ -132,9 +143,11 @@ impl Sent {
 
     async fn send_two(&self, address: SocketAddr) -> Answer {
         let client = RawClient::connect(address).await;
-        let reply = client.call(self.head(address), self.body.clone()).await;
+        let (response, mut sending) = client.open(self.head(address)).await;
+        send_cut(&mut sending, self.body.clone(), self.cut);
+        let reply = soon("the answer", RawReply::read(response)).await;
         let reply = reply.unwrap_or_else(|error| panic!("the stream broke: {error}: {self:?}"));
-        assert!(reply.trailers.is_none(), "Connect has no trailers: {reply:?}");
+        assert!(reply.trailers.is_none(), "this dialect has no trailers of HTTP: {reply:?}");
         Answer { status: reply.status.as_u16(), headers: reply.headers, body: reply.body }
     }
 
@@ -306,7 +319,8 @@ impl Way {
         }
     }
 
-    fn read(self, path: &str, payload: &[u8]) -> Bytes {
+    /// A reply message as protobuf.
+    pub(crate) fn read(self, path: &str, payload: &[u8]) -> Bytes {
         match self.codec {
             Codec::Proto => Bytes::copy_from_slice(payload),
             Codec::Json => {
@@ -345,6 +359,7 @@ impl Way {
         if let Some(timeout) = ask.timeout {
             sent = sent.with("connect-timeout-ms", &timeout.as_millis().to_string());
         }
+        sent.cut = ask.cut;
         let answer = tokio::time::timeout(PATIENCE, sent.send(self.http, address)).await.expect("an answer");
         if is_stream { self.told_stream(&ask.path, answer) } else { self.told_unary(&ask.path, answer) }
     }

@@ -13,6 +13,7 @@ use prost::Message;
 use tonic::Code;
 use tonic::Request;
 use tonic::Status;
+use tonic::client::GrpcService;
 use tonic::codec::Codec;
 use tonic::codec::CompressionEncoding;
 use tonic::codec::DecodeBuf;
@@ -28,6 +29,7 @@ use crate::support::connect;
 use crate::support::connect::Http;
 use crate::support::connect::Way;
 use crate::support::dialects_rest;
+use crate::support::dialects_web;
 
 /// One call.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +42,8 @@ pub(crate) struct Ask {
     pub(crate) metadata: HeaderMap,
     /// The time the client gives.
     pub(crate) timeout: Option<Duration>,
+    /// Bytes of each piece in which the body is sent; 0 leaves it to the client.
+    pub(crate) cut: usize,
 }
 
 impl Ask {
@@ -63,6 +67,12 @@ impl Ask {
     /// The same call with a deadline.
     pub(crate) fn within(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// The same call with its body in pieces of so many bytes.
+    pub(crate) fn cut(mut self, bytes: usize) -> Self {
+        self.cut = bytes;
         self
     }
 }
@@ -109,7 +119,7 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    fn encoding(self) -> Encoding {
+    pub(crate) fn encoding(self) -> Encoding {
         match self {
             Self::None => Encoding::Identity,
             Self::Gzip => Encoding::Gzip,
@@ -151,6 +161,10 @@ const GRPC: Dialect = Dialect {
 const CONNECT: Dialect =
     Dialect { name: "connect", form: "proto", passes_compression: false, call: connect_proto, ..GRPC };
 
+const WEB: Dialect = Dialect { name: "grpc_web", form: "binary", call: dialects_web::binary, ..GRPC };
+
+const WEB_JSON: Dialect = Dialect { passes_compression: false, large: JSON_LARGE, ..WEB };
+
 const REST: Dialect = Dialect {
     name: "rest",
     form: "lines",
@@ -168,6 +182,21 @@ pub(crate) static DIALECTS: &[Dialect] = &[
     GRPC,
     CONNECT,
     Dialect { form: "json", large: JSON_LARGE, call: connect_json, ..CONNECT },
+    Dialect {
+        form: "json",
+        passes_compression: false,
+        large: JSON_LARGE,
+        call: dialects_web::grpc_json,
+        ..GRPC
+    },
+    WEB,
+    Dialect { form: "binary over HTTP/2", call: dialects_web::binary_h2, ..WEB },
+    Dialect { form: "text", call: dialects_web::text, ..WEB },
+    Dialect { form: "text over HTTP/2", call: dialects_web::text_h2, ..WEB },
+    Dialect { form: "json", call: dialects_web::json, ..WEB_JSON },
+    Dialect { form: "text of json over HTTP/2", call: dialects_web::text_json, ..WEB_JSON },
+    // Of a trailer that is there twice, tonic's client keeps the last value.
+    Dialect { form: "tonic", has_trailers: false, call: dialects_web::tonic_web, ..WEB },
     REST,
     Dialect { form: "array", call: dialects_rest::array, ..REST },
     Dialect { form: "events", call: dialects_rest::events, ..REST },
@@ -184,6 +213,10 @@ fn connect_json(address: SocketAddr, compression: Compression, ask: Ask) -> Call
 }
 
 fn grpc(address: SocketAddr, compression: Compression, ask: Ask) -> Calling {
+    if ask.cut != 0 {
+        // tonic's client decides for itself what a DATA frame is.
+        return dialects_web::grpc(address, compression, ask);
+    }
     Box::pin(async move {
         let channel = crate::support::channel(address).await;
         call_grpc(channel, compression, ask).await
@@ -192,6 +225,17 @@ fn grpc(address: SocketAddr, compression: Compression, ask: Ask) -> Calling {
 
 /// Makes a call of any kind over a tonic channel.
 pub(crate) async fn call_grpc(channel: Channel, compression: Compression, ask: Ask) -> Told {
+    call_over(channel, compression, ask).await
+}
+
+/// Makes a call of any kind by tonic's client, over any transport.
+pub(crate) async fn call_over<T>(channel: T, compression: Compression, ask: Ask) -> Told
+where
+    T: GrpcService<tonic::body::Body>,
+    T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    T::Error: std::fmt::Debug,
+{
     let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(usize::MAX);
     if compression == Compression::Gzip {
         client =

@@ -24,6 +24,7 @@ use crate::support::dialects::Ask;
 use crate::support::dialects::Calling;
 use crate::support::dialects::Compression;
 use crate::support::dialects::Told;
+use crate::support::send_cut;
 
 /// Where the API is that takes JSON as REST on the methods' own paths.
 pub(crate) const HOST: &str = "rest.test";
@@ -95,8 +96,7 @@ async fn call(address: SocketAddr, compression: Compression, ask: Ask, form: For
     }
     let client = RawClient::connect(address).await;
     let (response, mut sending) = client.open(head.body(()).expect("the parts are good")).await;
-    // An answer may come, and close the stream, before the request is sent.
-    drop(sending.send_data(sent.into(), true));
+    send_cut(&mut sending, sent.into(), ask.cut);
     let (head, mut stream) = response.await.expect("a head comes").into_parts();
     let (mut body, mut is_whole) = (BytesMut::new(), true);
     while let Some(chunk) = stream.data().await {

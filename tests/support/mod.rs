@@ -5,6 +5,7 @@
 pub(crate) mod connect;
 pub(crate) mod dialects;
 pub(crate) mod dialects_rest;
+pub(crate) mod dialects_web;
 pub(crate) mod policies;
 
 use std::future::Future;
@@ -324,6 +325,15 @@ impl RawClient {
         drop(body_out.send_data(body, true));
         soon("the answer", RawReply::read(response)).await
     }
+}
+
+/// Sends a body to its end in DATA frames of so many bytes, 0 for all in one.
+pub(crate) fn send_cut(sending: &mut h2::SendStream<Bytes>, mut body: Bytes, cut: usize) {
+    while cut != 0 && cut < body.len() {
+        // An answer may come, and close the stream, before the request is sent.
+        drop(sending.send_data(body.split_to(cut), false));
+    }
+    drop(sending.send_data(body, true));
 }
 
 /// The head of a gRPC call.
