@@ -165,7 +165,8 @@ impl Sent {
 }
 
 impl Answer {
-    fn parse(bytes: &[u8], verb: &str) -> Self {
+    /// Reads an answer of HTTP/1.1.
+    pub(crate) fn parse(bytes: &[u8], verb: &str) -> Self {
         let at = bytes.windows(4).position(|four| four == b"\r\n\r\n");
         let at = at.unwrap_or_else(|| panic!("no head: {:?}", String::from_utf8_lossy(bytes)));
         let head = String::from_utf8_lossy(&bytes[..at]).into_owned();

@@ -211,7 +211,7 @@ fn of_events(body: &[u8], is_whole: bool) -> (Vec<Value>, Option<Value>) {
 }
 
 /// A `google.rpc.Status` as JSON, with those of its details that the laws look at.
-fn status(json: &Value) -> Status {
+pub(crate) fn status(json: &Value) -> Status {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut details = Vec::new();
     for detail in json["details"].as_array().expect("details are a list") {

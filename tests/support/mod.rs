@@ -327,6 +327,13 @@ impl RawClient {
     }
 }
 
+/// Sends a part of a body in DATA frames of so many bytes.
+pub(crate) fn send_part(sending: &mut h2::SendStream<Bytes>, part: &[u8], cut: usize) {
+    for piece in part.chunks(cut) {
+        sending.send_data(Bytes::copy_from_slice(piece), false).expect("the stream is open");
+    }
+}
+
 /// Sends a body to its end in DATA frames of so many bytes, 0 for all in one.
 pub(crate) fn send_cut(sending: &mut h2::SendStream<Bytes>, mut body: Bytes, cut: usize) {
     while cut != 0 && cut < body.len() {
