@@ -372,6 +372,31 @@ async fn messages_that_burst_are_refused_where_they_are_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn replies_that_burst_are_refused_where_they_are_read() {
+    let bomb = gzipped(&vec![b' '; 64 << 20]);
+    let reply = frame(1, &bomb);
+    let mut house = House::new(Parts::default(), move |_| {
+        let head = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-encoding", "gzip")];
+        // A frame of HTTP/2 has 16 KiB at most.
+        let data = reply.chunks(16 << 10).map(|part| Act::Data(Bytes::copy_from_slice(part), Last::No));
+        let begin = std::iter::once(Act::Headers(head.into(), Last::No));
+        (When::End, begin.chain(data).chain(good().into_iter().skip(2)).collect())
+    });
+    for tongue in tongues() {
+        let sent = tongue.sent(&tongue.remark("x"), Encoding::Identity);
+        if tongue.is_read() {
+            let said = house.refuses("a bomb", tongue, &sent, (8, "MESSAGE_TOO_LARGE")).await;
+            assert!(said.frames.is_empty() && said.message.contains("ask for less"), "{tongue:?}: {said:?}");
+        } else {
+            let said = tongue.say(&sent, &house.gateway).await;
+            assert_eq!((said.code, said.frames.len()), (0, 1), "{tongue:?}: {}", said.message);
+            assert!(said.frames[0] == (1, Bytes::from(bomb.clone())), "{tongue:?}: it passes as it is");
+        }
+    }
+    house.is_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn any_cut_of_a_request_gives_the_same() {
     let upstream = echo().await;
     let gateway = Gateway::start(&yaml(&[upstream.address], Parts::default()));

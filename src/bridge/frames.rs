@@ -8,6 +8,7 @@ use http::HeaderMap;
 use crate::bridge::rest::Method;
 use crate::call::Reason;
 use crate::call::Refusal;
+use crate::call::Side;
 use crate::call::Violation;
 use crate::transcode::Bound;
 use crate::transcode::ReadError;
@@ -74,7 +75,7 @@ impl Uncoded {
     pub(super) fn malformed(self) -> Refusal {
         match self {
             Self::Unknown => malformed("compressed in a way that the gateway doesn't know"),
-            Self::Fault(fault) => malformed(&fault.to_string()),
+            Self::Fault(fault) => outgrown(fault).unwrap_or_else(|| malformed(&fault.to_string())),
         }
     }
 }
@@ -231,6 +232,22 @@ fn unread(error: ReadError) -> Refusal {
 /// The refusal of a call whose reply can't be told.
 pub(super) fn malformed(why: &str) -> Refusal {
     Refusal::new(Reason::UpstreamNoStatus, "the service sent a malformed reply").logged(why)
+}
+
+/// The refusal of a reply that grows too large when it is decompressed; nothing for other faults.
+pub(super) fn outgrown(fault: CodingFault) -> Option<Refusal> {
+    let told = match fault {
+        CodingFault::TooLarge { bytes_max } => {
+            format!("the reply is over {bytes_max} bytes when decompressed: ask for less")
+        }
+        CodingFault::Ratio { ratio_max } => {
+            format!("the reply grows more than {ratio_max} times when decompressed: ask for less")
+        }
+        _ => return None,
+    };
+    let mut refusal = Refusal::new(Reason::MessageTooLarge, told);
+    refusal.side = Side::Upstream;
+    Some(refusal)
 }
 
 /// The compressions that requests may use.

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use crate::bridge::frames::Uncoded;
+use crate::bridge::frames::outgrown;
 use crate::call::Reason;
 use crate::call::Refusal;
 use crate::call::Side;
@@ -42,14 +43,10 @@ pub(super) fn uncoded(fault: Uncoded) -> Refusal {
 
 fn coding(fault: CodingFault) -> Refusal {
     match fault {
-        CodingFault::TooLarge { bytes_max } => {
-            too_large(format!("the reply is over {bytes_max} bytes when decompressed: ask for less"))
-        }
-        CodingFault::Ratio { ratio_max } => {
-            too_large(format!("the reply grows more than {ratio_max} times when decompressed: ask for less"))
-        }
         CodingFault::Codec(_) => Refusal::new(Reason::Overloaded, "the gateway has no memory: try again"),
-        _ => invalid("the service sent a reply that can't be decompressed").logged(fault.to_string()),
+        _ => outgrown(fault).unwrap_or_else(|| {
+            invalid("the service sent a reply that can't be decompressed").logged(fault.to_string())
+        }),
     }
 }
 
