@@ -674,11 +674,11 @@ async fn odd_replies_are_never_taken_for_good() {
     let grpc = ("content-type", "application/grpc");
     // What unary calls see, and what streams do.
     let cases = [
-        ("no message", reply(&[], &[], &ok), ("internal", Some("UPSTREAM_NO_STATUS")), (None, None)),
+        ("no message", reply(&[], &[], &ok), ("internal", Some("UPSTREAM_REPLY_INVALID")), (None, None)),
         (
             "two messages",
             reply(&[], &[book.clone(), book.clone()], &ok),
-            ("internal", Some("UPSTREAM_NO_STATUS")),
+            ("internal", Some("UPSTREAM_REPLY_INVALID")),
             (None, None),
         ),
         (
@@ -714,7 +714,7 @@ async fn odd_replies_are_never_taken_for_good() {
         (
             "an OK alone",
             head(&[(":status", "200"), grpc, ("grpc-status", "0")]),
-            ("internal", Some("UPSTREAM_NO_STATUS")),
+            ("internal", Some("UPSTREAM_REPLY_INVALID")),
             (None, None),
         ),
     ];

@@ -5,23 +5,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::bridge::inflow::append_frame;
+use crate::bridge::inflow::refuse_coding;
 use crate::bridge::rest::Method;
 use crate::call::Reason;
 use crate::call::Refusal;
 use crate::call::Side;
-use crate::call::Violation;
-use crate::transcode::Bound;
-use crate::transcode::ReadError;
-use crate::transcode::read;
-use crate::transcode::write;
 use crate::wire::compress;
 use crate::wire::compress::CodingFault;
 use crate::wire::compress::Encoding;
 use crate::wire::frame::Deframer;
 use crate::wire::frame::Frame;
 use crate::wire::frame::FrameFault;
-use crate::wire::frame::HEADER_BYTES;
-use crate::wire::frame::encode_header;
 
 /// How the messages of one direction are compressed, as `grpc-encoding` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,12 +112,8 @@ impl JsonRequests {
         let Some(deframer) = &mut self.deframer else { return Ok(()) };
         deframer.feed(chunk);
         while let Some(frame) = deframer.next_frame().map_err(refuse_frame)? {
-            let json = self.coded.plain(frame, self.bytes_max).map_err(refuse_coding)?;
-            let method = &*self.method;
-            append(frames, |out| {
-                read(&method.plans, method.input, &json, &Bound::default(), &method.options.read, out)
-            })
-            .map_err(unread)?;
+            let json = self.coded.plain(frame, self.bytes_max).map_err(refuse_message)?;
+            append_frame(frames, self.bytes_max, |out| self.method.read(&json, out))?;
         }
         Ok(())
     }
@@ -183,26 +174,13 @@ impl JsonReplies {
         deframer.feed(chunk);
         while let Some(frame) = deframer.next_frame().map_err(|fault| malformed(&fault.to_string()))? {
             let message = self.coded.plain(frame, self.bytes_max).map_err(Uncoded::malformed)?;
-            let method = &*self.method;
-            append(&mut frames, |out| {
-                write(&method.plans, method.output, &message, &method.options.write, out)
-            })
-            .map_err(|error| malformed(&error.to_string()))?;
+            // The options of the method bound the JSON of a reply.
+            append_frame(&mut frames, usize::MAX, |out| {
+                self.method.write(&message, out).map_err(|error| malformed(&error.to_string()))
+            })?;
         }
         Ok(frames.into())
     }
-}
-
-/// Appends one frame, whose payload `fill` appends.
-fn append<E>(frames: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
-    let start = frames.len();
-    frames.extend_from_slice(&[0; HEADER_BYTES]);
-    fill(frames)?;
-    let len = frames.len() - start - HEADER_BYTES;
-    // What a message of 4 GiB would need was refused long before.
-    let header = encode_header(false, u32::try_from(len).unwrap_or(u32::MAX));
-    frames[start..start + HEADER_BYTES].copy_from_slice(&header);
-    Ok(())
 }
 
 /// The refusal of a call whose client sends wrong frames.
@@ -214,24 +192,16 @@ pub fn refuse_frame(fault: FrameFault) -> Refusal {
     Refusal::new(reason, fault.to_string())
 }
 
-fn refuse_coding(fault: Uncoded) -> Refusal {
+fn refuse_message(fault: Uncoded) -> Refusal {
     match fault {
         Uncoded::Unknown => Refusal::new(Reason::EncodingUnsupported, "this grpc-encoding is not known"),
-        Uncoded::Fault(fault @ (CodingFault::TooLarge { .. } | CodingFault::Ratio { .. })) => {
-            Refusal::new(Reason::MessageTooLarge, fault.to_string())
-        }
-        Uncoded::Fault(fault) => Refusal::new(Reason::RequestInvalid, fault.to_string()),
+        Uncoded::Fault(fault) => refuse_coding(fault),
     }
-}
-
-fn unread(error: ReadError) -> Refusal {
-    let violation = Violation { field: error.path.clone(), description: error.what.clone() };
-    Refusal::new(Reason::RequestInvalid, error.to_string()).violating(vec![violation])
 }
 
 /// The refusal of a call whose reply can't be told.
 pub(super) fn malformed(why: &str) -> Refusal {
-    Refusal::new(Reason::UpstreamNoStatus, "the service sent a malformed reply").logged(why)
+    Refusal::new(Reason::UpstreamReplyInvalid, "the service sent a malformed reply").logged(why)
 }
 
 /// The refusal of a reply that grows too large when it is decompressed; nothing for other faults.

@@ -181,7 +181,9 @@ const JSON_LARGE: u32 = 3_000_000;
 pub(crate) static DIALECTS: &[Dialect] = &[
     GRPC,
     CONNECT,
+    Dialect { form: "proto over HTTP/1.1", call: connect_proto_h1, ..CONNECT },
     Dialect { form: "json", large: JSON_LARGE, call: connect_json, ..CONNECT },
+    Dialect { form: "json over HTTP/2", large: JSON_LARGE, call: connect_json_h2, ..CONNECT },
     Dialect {
         form: "json",
         passes_compression: false,
@@ -201,6 +203,16 @@ pub(crate) static DIALECTS: &[Dialect] = &[
     Dialect { form: "array", call: dialects_rest::array, ..REST },
     Dialect { form: "events", call: dialects_rest::events, ..REST },
 ];
+
+fn connect_proto_h1(address: SocketAddr, compression: Compression, ask: Ask) -> Calling {
+    let way = Way { http: Http::One, codec: connect::Codec::Proto, coding: compression.encoding() };
+    Box::pin(way.call(address, ask))
+}
+
+fn connect_json_h2(address: SocketAddr, compression: Compression, ask: Ask) -> Calling {
+    let way = Way { http: Http::Two, codec: connect::Codec::Json, coding: compression.encoding() };
+    Box::pin(way.call(address, ask))
+}
 
 fn connect_proto(address: SocketAddr, compression: Compression, ask: Ask) -> Calling {
     let way = Way { http: Http::Two, codec: connect::Codec::Proto, coding: compression.encoding() };
