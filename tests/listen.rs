@@ -225,7 +225,28 @@ async fn a_client_that_sends_much_hears_why_it_is_refused() {
     socket.write_all(refused_head(body.len()).as_bytes()).await.unwrap();
     soon("the body is taken", socket.write_all(&body)).await.expect("no broken pipe");
     let said = until_closed(socket).await;
-    assert_eq!(status_of(&String::from_utf8_lossy(&said)), 404);
+    let said = String::from_utf8_lossy(&said);
+    assert_eq!(status_of(&said), 404);
+    assert!(said.contains("connection: close\r\n"), "it is not for the next request: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_without_an_end_in_sight_ends_the_connection_in_words() {
+    let (gateway, _upstream) = start("");
+    for (fields, closes) in [
+        ("Transfer-Encoding: chunked", true),
+        ("Content-Length: 262145", true),
+        ("Content-Length: 5\r\nExpect: 100-continue", true),
+        ("Content-Length: 262144", false),
+    ] {
+        let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
+        let head = format!("POST /nowhere HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut seen = String::new();
+        read_until(&mut socket, &mut seen, |seen| seen.contains("\r\n\r\n")).await;
+        assert_eq!(status_of(&seen), 404, "{fields}");
+        assert_eq!(seen.contains("connection: close\r\n"), closes, "{fields}: {seen}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

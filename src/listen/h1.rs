@@ -42,6 +42,7 @@ use crate::listen::guarded::Phase;
 use crate::listen::guarded::Wait;
 use crate::listen::leftover::Discard;
 use crate::listen::leftover::Leftover;
+use crate::listen::leftover::Waits;
 use crate::listen::switched;
 use crate::listen::switched::Wire;
 use crate::listen::table::Running;
@@ -64,9 +65,14 @@ where
         let (service, connection, running) = (service.clone(), connection.clone(), carried.run());
         let switch = offering.clone();
         let mut request = lend(request, &leftover);
+        let leftover = leftover.clone();
         Box::pin(async move {
             let offer = switch.offer(&mut request);
-            let response = service.call(&connection, request, now()).await;
+            let mut response = service.call(&connection, request, now()).await;
+            if leftover.is_open() {
+                // RFC 9112, section 9.6: a connection that is to be closed is not for the next request.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             let phase = switch.phase.clone();
             let response = response.map(|reply| H1Body { reply: Some((reply, running)), phase });
             Ok::<_, Infallible>(switch.answer(offer, response))
@@ -203,19 +209,16 @@ impl Patience {
     }
 }
 
-/// A request with its body under hyper. The body isn't lent but given away where the client waits to be
-/// asked for it: nothing of it comes once the call has ended.
+/// A request with its body under hyper.
 fn lend(request: Request<Incoming>, leftover: &Leftover) -> Request<Body> {
-    let waits = request.headers().contains_key(header::EXPECT);
+    let waits = if request.headers().contains_key(header::EXPECT) { Waits::Yes } else { Waits::No };
     request.map(|incoming| {
         if incoming.is_end_stream() {
+            leftover.nothing();
             return Body::Empty;
         }
         let fault = |error: hyper::Error| BodyFault::Connection(error.to_string());
-        if waits {
-            return Body::Other(Box::pin(incoming.map_err(fault)));
-        }
-        Body::Other(Box::pin(leftover.lend(incoming).map_err(fault)))
+        Body::Other(Box::pin(leftover.lend(incoming, waits).map_err(fault)))
     })
 }
 

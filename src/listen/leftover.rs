@@ -1,13 +1,16 @@
 //! Reads on, for a moment, what is left of an HTTP/1.1 request body that nobody wants any more.
 //!
 //! A client that is refused before its body was read is often still sending it. Were the connection closed
-//! under its hands, it would see a broken pipe instead of the refusal.
+//! under its hands, it would see a broken pipe instead of the refusal. Where so much may follow that the
+//! connection is given up, the answer says so: otherwise the client would send its next request on it.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
@@ -25,24 +28,53 @@ use tokio::time::Sleep;
 pub(super) struct Lent {
     incoming: Option<Incoming>,
     to: Leftover,
+    waits: Waits,
 }
 
-/// Where a connection finds the body that was dropped before its end.
+/// Whether the client waits to be asked for its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// It sends it at once.
+    No,
+    /// It does, so nothing of it comes once the call has ended.
+    Yes,
+}
+
+/// Where a connection finds the body that was dropped before its end. There is one request at a time.
 #[derive(Clone, Default)]
-pub(super) struct Leftover(Arc<Mutex<Option<Incoming>>>);
+pub(super) struct Leftover(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    dropped: Mutex<Option<Incoming>>,
+    /// Whether more of the body may follow than is read after its call.
+    is_open: AtomicBool,
+}
 
 impl Leftover {
     /// Lends a body of this connection.
-    pub(super) fn lend(&self, incoming: Incoming) -> Lent {
-        Lent { incoming: Some(incoming), to: self.clone() }
+    pub(super) fn lend(&self, incoming: Incoming, waits: Waits) -> Lent {
+        let is_small = incoming.size_hint().exact().is_some_and(|bytes| bytes <= BYTES_MAX as u64);
+        self.0.is_open.store(!is_small || waits == Waits::Yes, Ordering::Relaxed);
+        Lent { incoming: Some(incoming), to: self.clone(), waits }
+    }
+
+    /// A request came that has no body.
+    pub(super) fn nothing(&self) {
+        self.0.is_open.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the connection may have to be given up for what is left of the body.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.is_open.load(Ordering::Relaxed)
     }
 
     fn take(&self) -> Option<Incoming> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.dropped.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn put(&self, incoming: Incoming) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(incoming);
+        *self.0.dropped.lock().unwrap_or_else(PoisonError::into_inner) = Some(incoming);
     }
 }
 
@@ -54,7 +86,12 @@ impl http_body::Body for Lent {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.incoming.as_mut().map_or(Poll::Ready(None), |incoming| Pin::new(incoming).poll_frame(cx))
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        if incoming.is_end_stream() || matches!(polled, Poll::Ready(None)) {
+            self.to.nothing();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -68,7 +105,10 @@ impl http_body::Body for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some(incoming) = self.incoming.take().filter(|incoming| !incoming.is_end_stream()) {
+        let incoming = self.incoming.take().filter(|incoming| !incoming.is_end_stream());
+        if let Some(incoming) = incoming
+            && self.waits == Waits::No
+        {
             self.to.put(incoming);
         }
     }
