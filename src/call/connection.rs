@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use crate::call::Secured;
+
 /// One client connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -14,13 +16,15 @@ pub struct Connection {
     pub listener: Arc<str>,
     /// The most header fields that a request may have.
     pub header_count_max: usize,
+    /// What TLS says of it; `None` is in the clear.
+    pub secured: Option<Secured>,
     ending: AtomicBool,
 }
 
 impl Connection {
     /// A connection that goes on.
     pub fn new(peer: SocketAddr, listener: Arc<str>, header_count_max: usize) -> Self {
-        Self { peer, listener, header_count_max, ending: AtomicBool::new(false) }
+        Self { peer, listener, header_count_max, secured: None, ending: AtomicBool::new(false) }
     }
 
     /// Tells the calls, at their next poll, that their time is over.

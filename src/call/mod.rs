@@ -12,6 +12,7 @@ pub mod method;
 pub mod nearest;
 pub mod refusal;
 pub mod request;
+pub mod secured;
 pub mod service;
 
 pub use body::Body;
@@ -33,6 +34,8 @@ pub use refusal::Side;
 pub use refusal::Violation;
 pub use request::Bounds;
 pub use request::Call;
+pub use secured::Names;
+pub use secured::Secured;
 pub use service::Abort;
 pub use service::Reply;
 pub use service::Service;

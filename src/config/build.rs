@@ -20,6 +20,8 @@ use crate::config::types::Admin;
 use crate::config::types::Api;
 use crate::config::types::Authority;
 use crate::config::types::Balance;
+use crate::config::types::Certificate;
+use crate::config::types::CertificateSource;
 use crate::config::types::Config;
 use crate::config::types::Dialect;
 use crate::config::types::Endpoint;
@@ -41,6 +43,8 @@ use crate::config::types::Slot;
 use crate::config::types::SlotValue;
 use crate::config::types::Slots;
 use crate::config::types::Status;
+use crate::config::types::Tls;
+use crate::config::types::TlsVersion;
 use crate::config::types::Unknown;
 use crate::config::types::Upstream;
 
@@ -49,8 +53,9 @@ pub(super) fn config(root: &Raw, file: &Path, read: Vec<PathBuf>) -> Config {
     let items = |name: &str| root.get(name).map(Raw::items).unwrap_or_default();
     Config {
         file: file.into(),
-        listeners: items("listeners").iter().map(listener).collect(),
+        listeners: items("listeners").iter().map(|raw| listener(raw, items("certificates"))).collect(),
         server: section(root, "server", server),
+        certificates: items("certificates").iter().map(certificate).collect(),
         modules: items("modules").iter().map(module).collect(),
         upstreams: items("upstreams").iter().map(upstream).collect(),
         apis: items("apis").iter().map(api).collect(),
@@ -74,10 +79,39 @@ pub(super) fn slots(raw: &Raw) -> Slots {
     Slots { set: set.collect() }
 }
 
-fn listener(raw: &Raw) -> Listener {
+/// `named` are the certificates that listeners may name.
+fn listener(raw: &Raw, named: &[Raw]) -> Listener {
     let (address, address_at) = address(raw);
     let limits = section(raw, "limits", listener_limits);
-    Listener { at: raw.at(), name: text(raw, "name"), address, address_at, limits }
+    let tls = raw.get("tls").map(|raw| tls(raw, named));
+    Listener { at: raw.at(), name: text(raw, "name"), address, address_at, tls, limits }
+}
+
+fn tls(raw: &Raw, named: &[Raw]) -> Tls {
+    let certificate = |item: &Raw| {
+        let is_named =
+            |other: &&Raw| item.text().is_some() && other.get("name").and_then(Raw::text) == item.text();
+        Certificate { at: item.at(), ..certificate(named.iter().find(is_named).unwrap_or(item)) }
+    };
+    let is = |name: &str, word: &str| raw.get(name).is_some_and(|value| value.is_word(word));
+    Tls {
+        at: raw.at(),
+        certificates: raw
+            .get("certificates")
+            .map(Raw::items)
+            .unwrap_or_default()
+            .iter()
+            .map(certificate)
+            .collect(),
+        min_version: if is("min_version", "1.3") { TlsVersion::V13 } else { TlsVersion::V12 },
+        handshake_timeout: duration(raw, "handshake_timeout"),
+        max_handshakes: count(raw, "max_handshakes"),
+    }
+}
+
+fn certificate(raw: &Raw) -> Certificate {
+    let file = |name: &str| Located { value: path(raw, name), at: at(raw, name) };
+    Certificate { at: raw.at(), source: CertificateSource::Files { cert: file("cert"), key: file("key") } }
 }
 
 fn listener_limits(raw: &Raw) -> ListenerLimits {

@@ -89,8 +89,8 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     Ok(build::config(&root, path, values.read))
 }
 
-/// Every file and directory whose change matters: the file itself, what modules are read from, and
-/// what `${file:...}` names.
+/// Every file and directory whose change matters: the file itself, what modules are read from,
+/// certificates, and what `${file:...}` names.
 pub fn sources(config: &Config) -> Vec<PathBuf> {
     let modules = config.modules.iter().filter_map(|module| match &module.source {
         types::ModuleSource::Protos(path) | types::ModuleSource::DescriptorSet(path) => Some(path.clone()),
@@ -98,8 +98,15 @@ pub fn sources(config: &Config) -> Vec<PathBuf> {
     });
     let rules =
         config.modules.iter().filter_map(|module| module.rules.as_ref().map(|rules| rules.value.clone()));
-    let mut all: Vec<PathBuf> =
-        std::iter::once(config.file.clone()).chain(modules).chain(rules).chain(config.read.clone()).collect();
+    let of_listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let secured = config.certificates.iter().flat_map(types::Certificate::files);
+    let secured = secured.chain(of_listeners.flat_map(types::Tls::files)).map(Path::to_owned);
+    let mut all: Vec<PathBuf> = std::iter::once(config.file.clone())
+        .chain(modules)
+        .chain(rules)
+        .chain(secured)
+        .chain(config.read.clone())
+        .collect();
     all.sort();
     all.dedup();
     all

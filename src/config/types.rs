@@ -1,5 +1,7 @@
 //! What a checked configuration says, in types that cannot be wrong.
 
+mod tls;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -11,6 +13,12 @@ use crate::config::fault::At;
 use crate::config::host::HostPattern;
 use crate::config::raw::Raw;
 
+pub use tls::Certificate;
+pub use tls::CertificateSource;
+pub use tls::Given;
+pub use tls::Tls;
+pub use tls::TlsVersion;
+
 /// One whole configuration file, checked: every name in it resolves.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -20,6 +28,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Process-wide settings.
     pub server: Server,
+    /// Certificates that listeners may name.
+    pub certificates: Vec<Certificate>,
     /// Whose `.proto` files are served.
     pub modules: Vec<Module>,
     /// Where calls can go.
@@ -60,6 +70,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Where the address was written, for a bind that fails.
     pub address_at: At,
+    /// Speaks TLS; `None` is in the clear.
+    pub tls: Option<Tls>,
     /// What one listener lets clients hold.
     pub limits: ListenerLimits,
 }

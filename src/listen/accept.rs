@@ -15,7 +15,7 @@ use socket2::Type;
 use tokio::sync::watch;
 
 use crate::listen::Lanes;
-use crate::listen::Limits;
+use crate::listen::Terms;
 use crate::listen::table::Table;
 use crate::listen::worker::Handed;
 use crate::net::set_up;
@@ -51,8 +51,8 @@ impl Bound {
 pub struct Acceptor {
     /// Where it listens, its limits, and whose connections it counts.
     pub table: Arc<Table>,
-    /// Bounds of each connection to come.
-    pub limits: Arc<ArcSwap<Limits>>,
+    /// What holds for each connection to come.
+    pub terms: Arc<ArcSwap<Terms>>,
     /// Connections taken.
     pub accepted: Counter,
     /// Connections refused, by reason.
@@ -86,15 +86,15 @@ impl Acceptor {
     }
 
     fn take(&self, socket: TcpStream, peer: SocketAddr, lanes: &Lanes) {
-        let limits = self.limits.load_full();
-        let place = match self.table.admit(peer, &limits) {
+        let terms = self.terms.load_full();
+        let place = match self.table.admit(peer, &terms) {
             Ok(place) => place,
             Err(full) => return self.refused.increment(full.name()),
         };
         if set_up(&socket).is_err() {
             return self.refused.increment("socket_gone");
         }
-        match lanes.hand(socket, place, limits) {
+        match lanes.hand(socket, place, terms) {
             Handed::Over => self.accepted.increment(),
             Handed::NoRoom => self.refused.increment("workers_busy"),
         }

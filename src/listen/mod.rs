@@ -1,5 +1,7 @@
 //! Sockets: whatever the HTTP version, what comes out is one `http::Request`.
 //!
+//! TLS is shaken hands for in the connection's own task, so a slow client holds up nobody.
+//!
 //! Each address has one listening socket, without SO_REUSEPORT: a port in use is an error.
 //! An accepted connection goes to the worker that has the fewest, and stays there.
 
@@ -11,13 +13,26 @@ mod leftover;
 mod pace;
 mod switched;
 pub mod table;
+pub mod tls;
 mod watchdog;
 pub mod worker;
+
+use std::sync::Arc;
 
 pub use accept::Acceptor;
 pub use accept::Bound;
 pub use table::Place;
 pub use table::Stage;
+pub use tls::Tls;
 pub use worker::Lanes;
 
 pub use crate::config::types::ListenerLimits as Limits;
+
+/// What holds for the connections to come of one listener.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// What clients may hold.
+    pub limits: Limits,
+    /// Speaks TLS; `None` is in the clear.
+    pub tls: Option<Arc<Tls>>,
+}

@@ -94,6 +94,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Wire<T> {
         }
     }
 
+    /// TLS takes more than it could write yet.
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.lock().io {
+            Some(io) => Pin::new(io).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.lock().io {
             Some(io) => Pin::new(io).poll_shutdown(cx),
@@ -188,9 +196,11 @@ impl<R: Reply, T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<R, T> 
                 return Poll::Ready(Over::Broken);
             }
             if self.gathered.is_empty() {
-                return match self.phase {
-                    Phase::Talking => Poll::Pending,
-                    Phase::Ended => Poll::Ready(Over::Said),
+                return match (self.wire.poll_flush(cx), self.phase) {
+                    (Poll::Ready(Err(_)), _) => Poll::Ready(Over::Broken),
+                    (_, Phase::Talking) => Poll::Pending,
+                    (Poll::Ready(Ok(())), Phase::Ended) => Poll::Ready(Over::Said),
+                    (Poll::Pending, Phase::Ended) => self.stalled.as_mut().poll(cx).map(|()| Over::Broken),
                 };
             }
             match self.wire.poll_write(&self.gathered, cx) {

@@ -1,6 +1,7 @@
 //! The open connections of one listener: counted, bounded, and told when to go.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -19,7 +20,8 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
 use crate::call::Connection;
-use crate::listen::Limits;
+use crate::call::Secured;
+use crate::listen::Terms;
 use crate::observe::Counters;
 use crate::observe::Gauge;
 use crate::observe::Held;
@@ -45,6 +47,7 @@ pub struct Table {
     open: Mutex<Open>,
     gauge: Gauge,
     resets: Counters,
+    handshakes: Counters,
     emptied: Notify,
 }
 
@@ -53,6 +56,8 @@ struct Open {
     next: u64,
     stage: u8,
     connections: BTreeMap<u64, Arc<Control>>,
+    /// Connections whose TLS handshake isn't done.
+    shaking: BTreeSet<u64>,
     addresses: HashMap<IpAddr, usize>,
 }
 
@@ -92,22 +97,24 @@ impl Full {
 
 impl Table {
     /// An empty table of the listener of that name.
-    pub fn new(listener: &str, gauge: Gauge, resets: Counters) -> Arc<Self> {
+    pub fn new(listener: &str, gauge: Gauge, resets: Counters, handshakes: Counters) -> Arc<Self> {
         Arc::new(Self {
             listener: listener.into(),
             open: Mutex::default(),
             gauge,
             resets,
+            handshakes,
             emptied: Notify::new(),
         })
     }
 
     /// Takes a connection in. At the limit, the oldest one that never carried a call gives
-    /// way.
+    /// way; so does the oldest handshake where too many are under way.
     ///
     /// # Errors
     /// When there is no room.
-    pub fn admit(self: &Arc<Self>, peer: SocketAddr, limits: &Limits) -> Result<Place, Full> {
+    pub fn admit(self: &Arc<Self>, peer: SocketAddr, terms: &Terms) -> Result<Place, Full> {
+        let limits = &terms.limits;
         let mut open = self.lock();
         if open.stage >= Stage::Ending as u8 {
             return Err(Full::Draining);
@@ -120,12 +127,16 @@ impl Table {
         }
         if open.connections.len() >= limits.max_connections.get() {
             let unused = |(_, control): &(&u64, &Arc<Control>)| control.carried.load(Ordering::Relaxed) == 0;
-            let Some((&id, control)) = open.connections.iter().find(unused) else {
+            let Some((&id, _)) = open.connections.iter().find(unused) else {
                 return Err(Full::Listener);
             };
-            control.tell(Stage::Closed);
-            // It is out of the count at once; its own drop finds nothing left to do.
-            open.connections.remove(&id);
+            open.close(id);
+        }
+        if let Some(tls) = &terms.tls
+            && open.shaking.len() >= tls.max_handshakes.get()
+            && let Some(&id) = open.shaking.first()
+        {
+            open.close(id);
         }
         let id = open.next;
         open.next += 1;
@@ -137,6 +148,9 @@ impl Table {
             running: AtomicUsize::new(0),
         });
         open.connections.insert(id, control.clone());
+        if terms.tls.is_some() {
+            open.shaking.insert(id);
+        }
         drop(open);
         let slot = Slot { table: self.clone(), id, address, _counted: self.gauge.hold() };
         Ok(Place {
@@ -187,6 +201,16 @@ impl Table {
     }
 }
 
+impl Open {
+    /// Closes a connection. It is out of the counts at once; its own drop finds nothing left to do.
+    fn close(&mut self, id: u64) {
+        self.shaking.remove(&id);
+        if let Some(control) = self.connections.remove(&id) {
+            control.tell(Stage::Closed);
+        }
+    }
+}
+
 impl Control {
     fn tell(&self, stage: Stage) {
         self.stage.fetch_max(stage as u8, Ordering::Release);
@@ -230,6 +254,22 @@ impl Place {
     fn look(&self, cx: &Context<'_>) -> u8 {
         self.carried.0.task.register(cx.waker());
         self.carried.0.stage.load(Ordering::Acquire)
+    }
+
+    /// Takes what TLS says of the connection.
+    ///
+    /// # Errors
+    /// When somebody knows the connection already, which nobody does before its handshake is done.
+    pub(crate) fn secured(&mut self, secured: Secured) -> Result<(), &'static str> {
+        let connection = Arc::get_mut(&mut self.connection).ok_or("failed")?;
+        connection.secured = Some(secured);
+        Ok(())
+    }
+
+    /// The handshake is over, with this outcome.
+    pub(crate) fn shaken(&self, outcome: &'static str) {
+        self.slot.table.lock().shaking.remove(&self.slot.id);
+        self.slot.table.handshakes.increment(outcome);
     }
 
     /// Counts a connection that was closed for what its client did.
@@ -286,6 +326,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = self.table.lock();
         open.connections.remove(&self.id);
+        open.shaking.remove(&self.id);
         if open.connections.is_empty() {
             self.table.emptied.notify_waiters();
         }

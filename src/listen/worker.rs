@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -16,10 +18,15 @@ use tokio::time::MissedTickBehavior;
 use crate::call::Service;
 use crate::listen::Limits;
 use crate::listen::Place;
+use crate::listen::Terms;
 use crate::listen::guarded::Guard;
 use crate::listen::guarded::Guarded;
 use crate::listen::h1;
 use crate::listen::h2;
+use crate::listen::tls::Shaken;
+use crate::listen::tls::Spoken;
+use crate::listen::tls::Tls;
+use crate::listen::tls::shake;
 use crate::wire::h1_guard::H1Guard;
 use crate::wire::h1_guard::Limits as H1Limits;
 
@@ -28,7 +35,7 @@ pub struct Accepted {
     /// Not blocking, not registered with a runtime yet.
     pub(crate) socket: std::net::TcpStream,
     pub(crate) place: Place,
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) terms: Arc<Terms>,
     pub(crate) counted: Counted,
 }
 
@@ -59,13 +66,13 @@ impl Lanes {
     }
 
     /// Hands a connection to the worker that has the fewest.
-    pub(crate) fn hand(&self, socket: std::net::TcpStream, place: Place, limits: Arc<Limits>) -> Handed {
+    pub(crate) fn hand(&self, socket: std::net::TcpStream, place: Place, terms: Arc<Terms>) -> Handed {
         let Some(lane) = self.0.iter().min_by_key(|lane| lane.open.load(Ordering::Relaxed)) else {
             return Handed::NoRoom;
         };
         lane.open.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(lane.open.clone());
-        match lane.queue.try_send(Accepted { socket, place, limits, counted }) {
+        match lane.queue.try_send(Accepted { socket, place, terms, counted }) {
             Ok(()) => Handed::Over,
             Err(_) => Handed::NoRoom,
         }
@@ -112,23 +119,50 @@ pub async fn run<S: Service>(mut queue: mpsc::Receiver<Accepted>, service: Arc<S
 }
 
 async fn serve<S: Service>(accepted: Accepted, service: Arc<S>) {
-    let Accepted { socket, place, limits, counted } = accepted;
-    let Ok(mut socket) = TcpStream::from_std(socket) else { return };
-    let told = tokio::select! {
-        told = tell(&mut socket, &limits) => told,
-        () = std::future::poll_fn(|cx| place.poll_closed(cx)) => None,
+    let Accepted { socket, place, terms, counted } = accepted;
+    let Ok(socket) = TcpStream::from_std(socket) else { return };
+    match &terms.tls {
+        None => converse(socket, Spoken::Unsaid, service, place, &terms.limits).await,
+        // On the heap, so that connections in the clear are no larger for it.
+        Some(tls) => Box::pin(secure(socket, tls, service, place, &terms.limits)).await,
+    }
+    drop(counted);
+}
+
+async fn secure<S: Service>(
+    socket: TcpStream,
+    tls: &Tls,
+    service: Arc<S>,
+    mut place: Place,
+    limits: &Limits,
+) {
+    if let Some(Shaken { io, spoken }) = shake(socket, tls, &mut place).await {
+        converse(io, spoken, service, place, limits).await;
+    }
+}
+
+async fn converse<S, T>(mut io: T, spoken: Spoken, service: Arc<S>, place: Place, limits: &Limits)
+where
+    S: Service,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let told = match spoken {
+        Spoken::H2 => Some((Version::H2, Bytes::new())),
+        Spoken::H1 | Spoken::Unsaid => tokio::select! {
+            told = tell(&mut io, limits) => told,
+            () = std::future::poll_fn(|cx| place.poll_closed(cx)) => None,
+        },
     };
     match told {
-        Some((Version::H2, ahead)) => {
-            h2::serve(Guarded::new(socket, ahead, Guard::h2()), service, place, &limits).await;
+        Some((Version::H2, ahead)) if spoken != Spoken::H1 => {
+            h2::serve(Guarded::new(io, ahead, Guard::h2()), service, place, limits).await;
         }
-        Some((Version::H1, ahead)) => {
-            let guard = Guard::h1(H1Guard::new(h1_limits(&limits)));
-            h1::serve(Guarded::new(socket, ahead, guard), service, place, &limits).await;
+        Some((_, ahead)) => {
+            let guard = Guard::h1(H1Guard::new(h1_limits(limits)));
+            h1::serve(Guarded::new(io, ahead, guard), service, place, limits).await;
         }
         None => {}
     }
-    drop(counted);
 }
 
 fn h1_limits(limits: &Limits) -> H1Limits {
@@ -139,30 +173,41 @@ fn h1_limits(limits: &Limits) -> H1Limits {
     }
 }
 
-enum Version {
+/// A version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
     H1,
     H2,
 }
 
 /// Reads until the first bytes say which HTTP it is; `None` when the client left, or took too long. One that has
 /// said nothing yet keeps its connection ready for a call, and is as idle as after one.
-async fn tell(socket: &mut TcpStream, limits: &Limits) -> Option<(Version, Bytes)> {
-    tokio::time::timeout(limits.idle_timeout, socket.readable()).await.ok()?.ok()?;
-    tokio::time::timeout(limits.header_timeout, read_version(socket)).await.ok()?
+async fn tell<T: AsyncRead + Unpin>(io: &mut T, limits: &Limits) -> Option<(Version, Bytes)> {
+    let mut ahead = BytesMut::with_capacity(PREFACE.len());
+    let first = tokio::time::timeout(limits.idle_timeout, io.read_buf(&mut ahead)).await.ok()?.ok()?;
+    if first == 0 {
+        return None;
+    }
+    tokio::time::timeout(limits.header_timeout, go_on(io, ahead)).await.ok()?
 }
 
-async fn read_version(socket: &mut TcpStream) -> Option<(Version, Bytes)> {
+/// Reads until the first bytes say which HTTP it is.
+pub(crate) async fn read_version<T: AsyncRead + Unpin>(io: &mut T) -> Option<(Version, Bytes)> {
     let mut ahead = BytesMut::with_capacity(PREFACE.len());
+    if io.read_buf(&mut ahead).await.ok()? == 0 { None } else { go_on(io, ahead).await }
+}
+
+async fn go_on<T: AsyncRead + Unpin>(io: &mut T, mut ahead: BytesMut) -> Option<(Version, Bytes)> {
     loop {
-        if socket.read_buf(&mut ahead).await.ok()? == 0 {
-            return None;
-        }
         let seen = ahead.len().min(PREFACE.len());
         if ahead[..seen] != PREFACE[..seen] {
             return Some((Version::H1, ahead.freeze()));
         }
         if seen == PREFACE.len() {
             return Some((Version::H2, ahead.freeze()));
+        }
+        if io.read_buf(&mut ahead).await.ok()? == 0 {
+            return None;
         }
     }
 }

@@ -56,6 +56,8 @@ pub struct ListenerMetrics {
     pub accepted: Counter,
     /// Connections that were refused, by why: `transom_connections_refused_total{listener,why}`.
     pub refused: Counters,
+    /// TLS handshakes, by outcome: `transom_tls_handshakes_total{listener,outcome}`.
+    pub handshakes: Counters,
 }
 
 /// What is counted of one endpoint of an upstream.
@@ -133,6 +135,12 @@ impl Metrics {
                 "Connections of clients that were refused, by why.",
                 &labels,
                 "why",
+            ),
+            handshakes: self.counters(
+                "transom_tls_handshakes_total",
+                "TLS handshakes of clients, by outcome.",
+                &labels,
+                "outcome",
             ),
         }
     }

@@ -24,8 +24,11 @@ use crate::listen::Bound;
 use crate::listen::Lanes;
 use crate::listen::Limits;
 use crate::listen::Stage;
+use crate::listen::Terms;
+use crate::listen::Tls;
 use crate::listen::accept::Stop;
 use crate::listen::table::Table;
+use crate::listen::tls;
 use crate::listen::worker;
 use crate::observe::Observe;
 
@@ -48,7 +51,7 @@ struct Inner {
 
 struct Open {
     asked: SocketAddr,
-    limits: Arc<ArcSwap<Limits>>,
+    terms: Arc<ArcSwap<Terms>>,
     bound: SocketAddr,
     table: Arc<Table>,
     stop: watch::Sender<Stop>,
@@ -57,14 +60,14 @@ struct Open {
 /// Sockets that are bound, not yet accepted from.
 pub(super) struct Prepared {
     fresh: Vec<Fresh>,
-    /// By name, with the limits of connections to come.
-    kept: Vec<(String, Limits)>,
+    /// By name, with the terms of connections to come.
+    kept: Vec<(String, Terms)>,
 }
 
 struct Fresh {
     name: String,
     asked: SocketAddr,
-    limits: Limits,
+    terms: Terms,
     bound: Bound,
     kind: Kind,
 }
@@ -85,7 +88,7 @@ struct Wanted<'a> {
     name: String,
     address: SocketAddr,
     at: &'a At,
-    limits: Limits,
+    terms: Terms,
     kind: Kind,
 }
 
@@ -101,17 +104,18 @@ impl Listeners {
         Self { accepting, control, observe, readiness, inner }
     }
 
-    /// Binds what a configuration adds, before anything is changed.
+    /// Reads certificates, and binds what a configuration adds, before anything is changed.
     pub(super) fn prepare(&self, config: &Config, diag: &mut Diag) -> Prepared {
+        let secured = tls::read(config, &self.secured(), diag);
         let inner = self.lock();
         let (mut fresh, mut kept) = (Vec::new(), Vec::new());
-        for Wanted { name, address, at, limits, kind } in wanted(config) {
+        for Wanted { name, address, at, terms, kind } in wanted(config, &secured) {
             if inner.open.get(&name).is_some_and(|open| open.asked == address) {
-                kept.push((name, limits));
+                kept.push((name, terms));
                 continue;
             }
             match Bound::bind(address) {
-                Ok(bound) => fresh.push(Fresh { name, asked: address, limits, bound, kind }),
+                Ok(bound) => fresh.push(Fresh { name, asked: address, terms, bound, kind }),
                 Err(error) => diag.fault(
                     at,
                     format!("can't listen on {address}: {error}"),
@@ -135,38 +139,29 @@ impl Listeners {
             }
         }
         inner.leaving.retain(|table| !table.is_empty());
-        for (name, limits) in prepared.kept {
+        for (name, terms) in prepared.kept {
             if let Some(open) = inner.open.get(&name) {
-                open.limits.store(Arc::new(limits));
+                open.terms.store(Arc::new(terms));
             }
         }
         self.readiness.status_apart(config.status.is_some());
         for fresh in prepared.fresh {
-            let open =
-                self.open(&fresh.name, fresh.asked, fresh.limits, fresh.bound, fresh.kind, &lanes, config);
-            inner.open.insert(fresh.name, open);
+            let name = fresh.name.clone();
+            inner.open.insert(name, self.open(fresh, &lanes, config));
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of a listener meet here, once")]
-    fn open(
-        &self,
-        name: &str,
-        asked: SocketAddr,
-        limits: Limits,
-        bound: Bound,
-        kind: Kind,
-        lanes: &Lanes,
-        config: &Config,
-    ) -> Open {
-        let metrics = self.observe.metrics.listener(name);
-        let table = Table::new(name, metrics.connections, self.observe.metrics.client_resets.clone());
-        let limits = Arc::new(ArcSwap::from_pointee(limits));
+    fn open(&self, fresh: Fresh, lanes: &Lanes, config: &Config) -> Open {
+        let Fresh { name, asked, terms, bound, kind } = fresh;
+        let metrics = self.observe.metrics.listener(&name);
+        let resets = self.observe.metrics.client_resets.clone();
+        let table = Table::new(&name, metrics.connections, resets, metrics.handshakes);
+        let terms = Arc::new(ArcSwap::from_pointee(terms));
         let (stop, stopped) = watch::channel(Stop::No);
         let address = bound.address;
         let acceptor = Acceptor {
             table: table.clone(),
-            limits: limits.clone(),
+            terms: terms.clone(),
             accepted: metrics.accepted,
             refused: metrics.refused,
         };
@@ -189,8 +184,16 @@ impl Listeners {
                 self.control.spawn(accept(acceptor, bound, lanes, stopped));
             }
         }
-        tracing::info!(listener = name, %address, "listening");
-        Open { asked, limits, bound: address, table, stop }
+        tracing::info!(listener = %name, %address, "listening");
+        Open { asked, terms, bound: address, table, stop }
+    }
+
+    /// TLS of the open listeners, by name.
+    fn secured(&self) -> HashMap<String, Arc<Tls>> {
+        let inner = self.lock();
+        let secured =
+            inner.open.iter().filter_map(|(name, open)| Some((name.clone(), open.terms.load().tls.clone()?)));
+        secured.collect()
     }
 
     pub(super) fn address(&self, listener: &str) -> Option<SocketAddr> {
@@ -280,23 +283,22 @@ async fn accept(acceptor: Acceptor, bound: Bound, lanes: Lanes, stopped: watch::
     }
 }
 
-fn wanted(config: &Config) -> Vec<Wanted<'_>> {
-    let gateway = |listener: &'_ Listener| (listener.name.clone(), listener.address, listener.limits.clone());
-    let mut all: Vec<Wanted<'_>> = config
-        .listeners
-        .iter()
-        .map(|listener| {
-            let (name, address, limits) = gateway(listener);
-            Wanted { name, address, at: &listener.address_at, limits, kind: Kind::Gateway }
-        })
-        .collect();
-    let limits = own_limits();
+fn wanted<'a>(config: &'a Config, secured: &HashMap<String, Arc<Tls>>) -> Vec<Wanted<'a>> {
+    let gateway = |listener: &'a Listener| Wanted {
+        name: listener.name.clone(),
+        address: listener.address,
+        at: &listener.address_at,
+        terms: Terms { limits: listener.limits.clone(), tls: secured.get(&listener.name).cloned() },
+        kind: Kind::Gateway,
+    };
+    let mut all: Vec<Wanted<'_>> = config.listeners.iter().map(gateway).collect();
+    let terms = Terms { limits: own_limits(), tls: None };
     let admin = &config.admin;
     all.push(Wanted {
         name: ADMIN.into(),
         address: admin.address,
         at: &admin.address_at,
-        limits: limits.clone(),
+        terms: terms.clone(),
         kind: Kind::Own(Scope::Admin),
     });
     if let Some(status) = &config.status {
@@ -304,7 +306,7 @@ fn wanted(config: &Config) -> Vec<Wanted<'_>> {
             name: STATUS.into(),
             address: status.address,
             at: &status.address_at,
-            limits,
+            terms,
             kind: Kind::Own(Scope::Status),
         });
     }

@@ -23,6 +23,7 @@ use crate::config::types::LogPath;
 use crate::gateway::Buffers;
 use crate::gateway::Gateway;
 use crate::listen::Lanes;
+use crate::listen::tls;
 use crate::listen::worker;
 use crate::observe::AccessLog;
 use crate::observe::Limits as LogLimits;
@@ -292,6 +293,7 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
     let mut diag = crate::config::Diag::new();
     let read = modules::read(config, &std::collections::HashMap::new(), &mut diag);
     let rules = modules::rules(config, &mut diag);
+    tls::read(config, &std::collections::HashMap::new(), &mut diag);
     let modules: Modules = read.into_iter().map(|(name, loaded)| (name, loaded.schema)).collect();
     let compiled = crate::snapshot::compile(&crate::snapshot::Inputs {
         config: Arc::new(config.clone()),

@@ -67,7 +67,8 @@ impl<T: AsyncWrite + Unpin> Gathered<T> {
         if self.out.capacity() > KEEP_BYTES {
             self.out = BytesMut::new();
         }
-        Poll::Ready(Ok(()))
+        // TLS takes more than it could write yet.
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 }
 

@@ -15,7 +15,9 @@ use h2::client::SendRequest;
 use http::HeaderMap;
 use http::Request;
 use prost::Message as _;
+use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -113,8 +115,15 @@ pub(crate) struct Outcome {
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).await.expect("connections are taken");
-        let (h2, connection) = h2::client::handshake(socket).await.expect("HTTP/2 is spoken");
+        Self::over(TcpStream::connect(address).await.expect("connections are taken")).await
+    }
+
+    /// Speaks HTTP/2 over a stream that is there already.
+    pub(crate) async fn over<T>(io: T) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (h2, connection) = h2::client::handshake(io).await.expect("HTTP/2 is spoken");
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         Self { h2, driver }

@@ -24,12 +24,7 @@ pub(in crate::config) static LISTENER: Section = Section {
     keys: &[
         key("name", Shape::Scalar(&NAME), Must, "names it in logs and metrics"),
         key("address", Shape::Scalar(&ADDRESS), Must, "IP address and port; port 0 takes a free one"),
-        later(
-            "tls",
-            Shape::Section(&TLS),
-            May,
-            "speaks TLS here; without it HTTP/1.1 and HTTP/2 in the clear",
-        ),
+        key("tls", Shape::Section(&TLS), May, "speaks TLS here; without it HTTP/1.1 and HTTP/2 in the clear"),
         later("http3", Shape::Bool, Or("false"), "HTTP/3 on the same port number, over UDP"),
         later("proxy_protocol", Shape::Bool, Or("false"), "connections start with a PROXY protocol header"),
         key("limits", Shape::Section(&LIMITS), Or("{}"), "what clients of this listener may hold"),
@@ -85,18 +80,18 @@ static TLS: Section = Section {
     keys: &[
         key(
             "certificates",
-            Shape::List(&CERTIFICATE_OR_NAME, 0),
-            Or("[]"),
-            "files or names; the client's SNI picks one",
+            Shape::List(&CERTIFICATE_OR_NAME, 1),
+            Must,
+            "files or names; the client's SNI picks one, and the first serves where it names none of them",
         ),
-        key("client_ca", Shape::Scalar(&PATH), May, "PEM of the authorities that sign client certificates"),
-        key(
+        later("client_ca", Shape::Scalar(&PATH), May, "PEM of the authorities that sign client certificates"),
+        later(
             "client_auth",
             Shape::Choice(&[word("optional"), word("required")]),
             May,
             "whether clients need a certificate",
         ),
-        key("crl", Shape::Scalar(&PATH), May, "PEM of revoked client certificates"),
+        later("crl", Shape::Scalar(&PATH), May, "PEM of revoked client certificates"),
         key(
             "min_version",
             Shape::Choice(&[word("1.2"), word("1.3")]),
@@ -104,8 +99,13 @@ static TLS: Section = Section {
             "the oldest TLS version that is spoken",
         ),
         key("handshake_timeout", Shape::Scalar(&DURATION), Or("5s"), "for one whole handshake"),
-        key("max_handshakes", Shape::Integer(1, 1_000_000), Or("1000"), "handshakes at the same time"),
-        key("acme", Shape::Section(&ACME), May, "gets certificates from an ACME authority"),
+        key(
+            "max_handshakes",
+            Shape::Integer(1, 1_000_000),
+            Or("1000"),
+            "handshakes under way; at the limit the oldest gives way",
+        ),
+        later("acme", Shape::Section(&ACME), May, "gets certificates from an ACME authority"),
     ],
     rules: &[Rule::Needs("client_auth", "client_ca"), Rule::Needs("crl", "client_ca")],
     wrong: &[

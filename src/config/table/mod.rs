@@ -27,7 +27,7 @@ pub(super) static FILE: Section = Section {
             "where clients connect",
         ),
         key("server", Shape::Section(&platform::SERVER), Or("{}"), "process-wide settings"),
-        later(
+        key(
             "certificates",
             Shape::List(&Shape::Section(&listeners::CERTIFICATE), 0),
             Or("[]"),

@@ -1,0 +1,91 @@
+//! What a checked configuration says of TLS on a listener.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::fault::At;
+use crate::config::types::Located;
+
+/// TLS on one listener.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Where it was written.
+    pub at: At,
+    /// At least one; the client's server name picks one, the first serves all others.
+    pub certificates: Vec<Certificate>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// For one whole handshake.
+    pub handshake_timeout: Duration,
+    /// Handshakes under way at the same time.
+    pub max_handshakes: NonZeroUsize,
+}
+
+impl Tls {
+    /// The files that it is read from.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.certificates.iter().flat_map(Certificate::files)
+    }
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    V12,
+    /// RFC 8446.
+    V13,
+}
+
+/// A certificate with its chain, and its private key.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// Where it was written; for one that is used by its name, where it is named.
+    pub at: At,
+    /// Where it comes from.
+    pub source: CertificateSource,
+}
+
+impl Certificate {
+    /// The files that it is read from.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = match &self.source {
+            CertificateSource::Files { cert, key } => [Some(&*cert.value), Some(&*key.value)],
+            CertificateSource::Given(_) => [None, None],
+        };
+        files.into_iter().flatten()
+    }
+}
+
+/// Where a certificate and its key come from.
+#[derive(Debug, Clone)]
+pub enum CertificateSource {
+    /// Two files of PEM.
+    Files {
+        /// The certificate, and the chain behind it.
+        cert: Located<PathBuf>,
+        /// Its private key.
+        key: Located<PathBuf>,
+    },
+    /// PEM that the embedding program gives; a file can't say it.
+    Given(Given),
+}
+
+/// A certificate and its key in PEM.
+#[derive(Clone)]
+pub struct Given {
+    /// The certificate, and the chain behind it.
+    pub cert: Arc<str>,
+    /// Its private key.
+    pub key: Arc<str>,
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Given")
+    }
+}
