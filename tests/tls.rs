@@ -6,6 +6,8 @@ mod support;
 #[path = "support/tls.rs"]
 mod tls;
 
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rustls::HandshakeKind;
@@ -15,6 +17,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use transom::call::Call;
+use transom::call::ClientCertificate;
+use transom::call::ClientName;
+use transom::policy::Check;
+use transom::policy::Policy;
 use transom::server::Watch;
 
 use crate::raw::BIDI;
@@ -26,6 +33,7 @@ use crate::support::BOOK;
 use crate::support::Backend;
 use crate::support::Gateway;
 use crate::support::Parts;
+use crate::support::frame;
 use crate::support::message;
 use crate::support::soon;
 use crate::support::yaml;
@@ -53,6 +61,15 @@ impl Set {
     }
 
     fn start_with(certificates: &[&[&str]], more: &str, parts: Parts<'_>) -> Self {
+        Self::start_all(certificates, more, parts, Vec::new())
+    }
+
+    fn start_all(
+        certificates: &[&[&str]],
+        more: &str,
+        parts: Parts<'_>,
+        policies: Vec<Arc<dyn Policy>>,
+    ) -> Self {
         let (authority, files) = (Authority::new("servers"), Files::new());
         let leaves: Vec<Leaf> = certificates.iter().map(|names| authority.leaf(names)).collect();
         let mut pairs = Vec::new();
@@ -68,7 +85,7 @@ impl Set {
         let path = files.path("transom.yaml");
         let config = transom::config::load(&path, &|_| None)
             .unwrap_or_else(|report| panic!("the test's configuration is at fault:\n{report}\n{text}"));
-        let gateway = Gateway::of(config, Vec::new(), Watch::No);
+        let gateway = Gateway::of(config, policies, Watch::No);
         Self { gateway, authority, files, leaves, _backend: backend }
     }
 
@@ -396,4 +413,302 @@ async fn large_messages_pass_whole() {
     let bytes = message(&inspect);
     let outcome = client.call(&ask("/transom.demo.v1.Library/Inspect").chunks(&[&bytes])).await;
     assert_eq!((outcome.code, outcome.data.len() > 4 << 20), (Some(0), true));
+}
+
+/// A gateway that asks clients for certificates of the authority that comes with it.
+fn with_clients(more: &str, parts: Parts<'_>) -> (Set, Authority) {
+    with_all(more, parts, Vec::new())
+}
+
+fn with_all(more: &str, parts: Parts<'_>, policies: Vec<Arc<dyn Policy>>) -> (Set, Authority) {
+    let clients = Authority::new("clients");
+    let files = Files::new();
+    files.write("clients.pem", &clients.pem);
+    let more = format!(", client_ca: \"{}\"{more}", files.path("clients.pem").display());
+    (Set::start_all(&[&["api.test"]], &more, parts, policies), clients)
+}
+
+/// Makes a call, or tells that there is no connection: TLS 1.3 says so only after the client's handshake.
+async fn call_as(
+    set: &Set,
+    shows: Option<&Leaf>,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> bool {
+    let client = Client { shows, versions: &[version], ..set.client() };
+    let Ok(io) = client.connect(set.gateway.address(), "api.test").await else { return false };
+    let outcome = H2::over(io).await.call(&get_book()).await;
+    assert!(outcome.code == Some(0) || outcome.error.is_some(), "{outcome:?}");
+    outcome.code == Some(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_certificates_are_verified() {
+    for auth in ["required", "optional"] {
+        let (set, clients) = with_clients(&format!(", client_auth: {auth}"), Parts::default());
+        let (good, stranger) =
+            (clients.client("mobile", &[]), Authority::new("clients").client("mobile", &[]));
+        let mut expired = tls::named("late", &[]);
+        expired.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let expired = clients.sign(expired);
+        for (at, version) in (1..).zip(tls::VERSIONS) {
+            assert!(call_as(&set, Some(&good), version).await, "{auth}");
+            assert!(!call_as(&set, Some(&stranger), version).await, "of another authority of that name");
+            assert!(!call_as(&set, Some(&expired), version).await);
+            assert_eq!(call_as(&set, None, version).await, auth == "optional");
+            set.until_shaken("certificate_invalid", 2.0 * f64::from(at)).await;
+        }
+        if auth == "required" {
+            set.until_shaken("certificate_missing", 2.0).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_client_is_refused_also_with_a_ticket() {
+    let (clients, files) = (Authority::new("clients"), Files::new());
+    let (good, bad) = (clients.client("good", &[]), clients.client("bad", &[]));
+    files.write("ca.pem", &clients.pem);
+    files.write("crl.pem", &clients.revoke(&[]));
+    let shown = |name: &str| files.path(name).display().to_string();
+    let more = format!(", client_ca: \"{}\", crl: \"{}\"", shown("ca.pem"), shown("crl.pem"));
+    let set = Set::start(&[&["api.test"]], &more);
+    let configs: Vec<_> = tls::VERSIONS
+        .iter()
+        .flat_map(|version| {
+            [&good, &bad].map(|leaf| {
+                (
+                    leaf,
+                    Client { shows: Some(leaf), versions: std::slice::from_ref(version), ..set.client() }
+                        .config(),
+                )
+            })
+        })
+        .collect();
+    for (_, config) in &configs {
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let io = connect(config, set.gateway.address(), "api.test").await.unwrap();
+            let was = io.get_ref().1.handshake_kind().unwrap();
+            assert_eq!(was == HandshakeKind::Resumed, kind == HandshakeKind::Resumed, "{was:?}");
+            assert_eq!(H2::over(io).await.call(&get_book()).await.code, Some(0));
+        }
+    }
+    files.write("crl.pem", &clients.revoke(&[&bad]));
+    set.gateway.server().reload();
+    for (leaf, config) in &configs {
+        let Ok(io) = connect(config, set.gateway.address(), "api.test").await else {
+            assert_eq!(leaf.serial, bad.serial);
+            continue;
+        };
+        let outcome = H2::over(io).await.call(&get_book()).await;
+        assert_eq!(outcome.code == Some(0), leaf.serial == good.serial, "{outcome:?}");
+    }
+    set.until_shaken("certificate_revoked", 2.0).await;
+    files.write("crl.pem", "nothing");
+    set.gateway.server().reload();
+    assert_eq!(count(&set.gateway, "transom_snapshot_failures_total", &[]), 1);
+    assert!(!call_as(&set, Some(&bad), &rustls::version::TLS13).await, "the old list holds");
+}
+
+async fn inspected(client: &H2, fields: &[(&'static str, &str)]) -> transom::demo::pb::InspectResponse {
+    use prost::Message;
+    let ask = fields
+        .iter()
+        .fold(ask("/transom.demo.v1.Library/Inspect").chunks(&[&frame(0, b"")]), |ask, (name, value)| {
+            ask.header(name, value)
+        });
+    let outcome = client.call(&ask).await;
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    transom::demo::pb::InspectResponse::decode(&outcome.data[5..]).expect("a reply")
+}
+
+/// What the service was told of the client's certificate.
+fn told(seen: &transom::demo::pb::InspectResponse) -> Vec<String> {
+    let named = seen.metadata.iter().filter(|entry| entry.key.replace('_', "-") == "x-forwarded-client-cert");
+    named.map(|entry| String::from_utf8(entry.value.clone()).expect("ASCII")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_is_told_upstream_and_in_the_log() {
+    let logs = Files::new();
+    let top = format!("observe: {{ access_log: {{ path: \"{}\" }} }}", logs.path("access.log").display());
+    let forged = [("x-forwarded-client-cert", "Hash=forged"), ("x_forwarded_client_cert", "Hash=forged")];
+    let parts = Parts { top: &top, ..Parts::default() };
+    let (set, clients) = with_clients(", client_auth: optional, forward_client_cert: true", parts);
+    let mut params = tls::named("Jane, \"J\"", &["jane.example.com"]);
+    params.subject_alt_names.push(rcgen::SanType::URI("spiffe://example.com/jane".try_into().unwrap()));
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "Example");
+    let leaf = clients.sign(params);
+    let fingerprint = fingerprint(&leaf);
+    let client = Client { shows: Some(&leaf), ..set.client() };
+    let io = client.connect(set.gateway.address(), "api.test").await.unwrap();
+    let seen = inspected(&H2::over(io).await, &forged).await;
+    let want = format!(
+        "Hash={fingerprint};Subject=\"O=Example,CN=Jane\\\\, \\\\\\\"J\\\\\\\"\";DNS=\"jane.example.com\";URI=\"spiffe://example.com/jane\""
+    );
+    assert_eq!(told(&seen), [want]);
+    assert!(told(&inspected(&set.h2("api.test").await, &forged).await).is_empty(), "none was shown");
+    let log = logs.path("access.log");
+    let lines = || std::fs::read_to_string(&log).unwrap_or_default();
+    assert!(support::eventually(|| lines().lines().count() == 2).await, "{}", lines());
+    let lines = lines();
+    let (first, second) = lines.split_once('\n').unwrap();
+    let line: serde_json::Value = serde_json::from_str(first).unwrap();
+    assert_eq!(line["client_subject"], "O=Example,CN=Jane\\, \\\"J\\\"");
+    assert_eq!(line["client_fingerprint"], fingerprint);
+    assert!(!second.contains("client_"), "{second}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_is_not_told_unasked() {
+    let (set, clients) = with_clients("", Parts::default());
+    let leaf = clients.client("mobile", &[]);
+    let client = Client { shows: Some(&leaf), ..set.client() };
+    let io = client.connect(set.gateway.address(), "api.test").await.unwrap();
+    let seen = inspected(&H2::over(io).await, &[("x-forwarded-client-cert", "Hash=forged")]).await;
+    assert!(told(&seen).is_empty());
+}
+
+/// Keeps what policies can know of a client.
+#[derive(Debug, Default)]
+struct Facts(Mutex<Vec<Option<ClientCertificate>>>);
+
+impl Policy for Facts {
+    fn slot(&self) -> &'static str {
+        "test_facts"
+    }
+
+    fn check(&self, call: &mut Call) -> Check {
+        let seen = call.connection.client_certificate().cloned();
+        self.0.lock().expect("nobody panics with it").push(seen);
+        Check::Pass
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_see_the_certificate() {
+    let facts = Arc::new(Facts::default());
+    let (set, clients) = with_all(", client_auth: optional", Parts::default(), vec![facts.clone()]);
+    let mut params = tls::named("mobile", &["mobile.test", "10.1.2.3"]);
+    let uri = "spiffe://example.com/mobile";
+    params.subject_alt_names.push(rcgen::SanType::URI(uri.try_into().unwrap()));
+    params.subject_alt_names.push(rcgen::SanType::Rfc822Name("ops@example.com".try_into().unwrap()));
+    let leaf = clients.sign(params);
+    for shows in [Some(&leaf), None] {
+        for version in tls::VERSIONS {
+            assert!(call_as(&set, shows, version).await);
+        }
+    }
+    let want = ClientCertificate {
+        subject: "CN=mobile".into(),
+        names: vec![
+            ClientName::Dns("mobile.test".into()),
+            ClientName::Ip("10.1.2.3".parse().unwrap()),
+            ClientName::Uri(uri.into()),
+            ClientName::Email("ops@example.com".into()),
+        ],
+        fingerprint: fingerprint(&leaf).into(),
+    };
+    assert_eq!(*facts.0.lock().unwrap(), [Some(want.clone()), Some(want), None, None]);
+}
+
+/// SHA-256 in hex.
+fn fingerprint(leaf: &Leaf) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(&leaf.der).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_of_another_certificate_is_misdirected() {
+    let set = Set::start(&[&["a.test", "c.test"], &["b.test", "*.b.test"]], "");
+    let client = set.h2("a.test").await;
+    for (host, status) in [
+        ("a.test", 200),
+        ("c.test", 200),
+        ("nobody.test", 200),
+        ("b.test", 421),
+        ("B.TEST:443", 421),
+        ("x.b.test", 421),
+        ("x.y.b.test", 200),
+    ] {
+        let outcome = client.call(&get_book().host(host)).await;
+        assert_eq!(outcome.http, status, "{host}: {outcome:?}");
+    }
+    assert_eq!(count(&set.gateway, "transom_refusals_total", &[("reason", "MISDIRECTED")]), 3);
+    let other = set.h2("x.b.test").await;
+    assert_eq!(other.call(&get_book().host("b.test")).await.code, Some(0));
+    assert_eq!(other.call(&get_book().host("a.test")).await.http, 421);
+    // In HTTP/1.1 and for what is no call as well.
+    let http1 = Client { alpn: &["http/1.1"], ..set.client() };
+    for path in ["/nowhere", "/transom.demo.v1.Library/GetBook"] {
+        let mut io = http1.connect(set.gateway.address(), "a.test").await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: b.test\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"
+        );
+        io.write_all(head.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        soon("an answer", io.read_to_string(&mut said)).await.unwrap();
+        assert!(said.starts_with("HTTP/1.1 421 "), "{said}");
+    }
+}
+
+#[test]
+fn faults_of_files_say_what_to_do() {
+    let (authority, files) = (Authority::new("servers"), Files::new());
+    let (one, two) = (authority.leaf(&["a.test"]), authority.leaf(&["b.test"]));
+    files.put("one", &one);
+    files.put("two", &two);
+    files.write("none.pem", "");
+    files.write("bad.pem", "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n");
+    files.write("der.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    files.write(
+        "locked.pem",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    files.write("authority.pem", &authority.pem);
+    let faults = |tls: &str| {
+        let text = format!(
+            "listeners: [{{ name: a, address: \"127.0.0.1:0\", tls: {{ {tls} }} }}]\nadmin: {{ address: \"127.0.0.1:0\" }}\n"
+        );
+        files.write("transom.yaml", &text);
+        let config = transom::config::load(&files.path("transom.yaml"), &|_| None).unwrap();
+        let report = transom::server::check(&config).unwrap_err().to_string();
+        report.replace(&format!("{}/", files.dir().display()), "")
+    };
+    let pair = |cert: &str, key: &str| format!("certificates: [{{ cert: {cert}, key: {key} }}]");
+    for (tls, problem, help) in [
+        (
+            pair("gone.crt", "one.key"),
+            "certificates[0].cert: gone.crt can't be read: there is no such file",
+            "relative paths",
+        ),
+        (pair("none.pem", "one.key"), ".cert: none.pem has no certificate", "BEGIN CERTIFICATE"),
+        (pair("bad.pem", "one.key"), ".cert: bad.pem is not PEM: a block is not base64", "BEGIN CERTIFICATE"),
+        (pair("der.pem", "one.key"), ".cert: der.pem has no good certificate", "X.509"),
+        (pair("one.key", "one.crt"), ".cert: one.key has no certificate", "write it as `key`"),
+        (pair("one.crt", "one.crt"), ".key: one.crt has no private key", "write it as `cert`"),
+        (pair("one.crt", "locked.pem"), ".key: the private key in locked.pem is encrypted", "openssl pkey"),
+        (
+            pair("one.crt", "two.key"),
+            ".key: two.key is the key of another certificate than one.crt",
+            "made with",
+        ),
+        (pair("one.crt", "one.key") + ", client_ca: gone.pem", "client_ca: gone.pem can't be read", ""),
+        (pair("one.crt", "one.key") + ", client_ca: none.pem", "client_ca: none.pem has no certificate", ""),
+        (
+            pair("one.crt", "one.key") + ", client_ca: authority.pem, crl: none.pem",
+            "crl: none.pem has no revocation list",
+            "X509 CRL",
+        ),
+    ] {
+        let report = faults(&tls);
+        assert!(
+            report.contains("transom.yaml:1:") && report.contains(problem) && report.contains(help),
+            "{tls}\n{report}"
+        );
+        assert!(report.ends_with("1 fault"), "{report}");
+    }
+    let report = faults(
+        "certificates: [{ cert: gone.crt, key: gone.key }, { cert: gone.crt, key: gone.key }], client_ca: gone.pem",
+    );
+    assert!(report.ends_with("2 faults"), "one file is one fault: {report}");
 }

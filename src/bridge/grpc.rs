@@ -92,7 +92,10 @@ pub(super) fn asked_time(headers: &mut HeaderMap) -> Result<Option<Duration>, Re
 /// The whole answer to a call that ends before it has begun, in gRPC's headers.
 pub(super) fn refuse_as_grpc(refusal: &Refusal, content_type: HeaderValue) -> Response<Bytes> {
     // These are answers of HTTP itself, in every dialect.
-    if matches!(refusal.reason, Reason::ContentTypeUnsupported | Reason::HttpVersionUnsupported) {
+    if matches!(
+        refusal.reason,
+        Reason::ContentTypeUnsupported | Reason::HttpVersionUnsupported | Reason::Misdirected
+    ) {
         return plain::render(refusal);
     }
     let mut response = Response::new(Bytes::new());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use crate::call::ClientCertificate;
 use crate::call::Secured;
 
 /// One client connection.
@@ -25,6 +26,11 @@ impl Connection {
     /// A connection that goes on.
     pub fn new(peer: SocketAddr, listener: Arc<str>, header_count_max: usize) -> Self {
         Self { peer, listener, header_count_max, secured: None, ending: AtomicBool::new(false) }
+    }
+
+    /// The client's certificate, if it showed one.
+    pub fn client_certificate(&self) -> Option<&ClientCertificate> {
+        self.secured.as_ref()?.client.as_deref()
     }
 
     /// Tells the calls, at their next poll, that their time is over.

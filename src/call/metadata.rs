@@ -125,7 +125,11 @@ fn remove_listed(headers: &mut HeaderMap) {
 }
 
 /// The names under which the gateway tells the upstream who calls.
-pub const IDENTITY: [&str; 3] = ["x-consumer-name", "x-consumer-groups", "x-credential-id"];
+pub const IDENTITY: [&str; 4] =
+    ["x-consumer-name", "x-consumer-groups", "x-credential-id", CLIENT_CERTIFICATE];
+
+/// The name under which the gateway tells the upstream of the client's certificate.
+pub const CLIENT_CERTIFICATE: &str = "x-forwarded-client-cert";
 
 /// What stands before metadata in the headers of clients that don't speak gRPC.
 const PREFIX: &str = "grpc-metadata-";
@@ -140,7 +144,15 @@ mod tests {
     #[test]
     fn identity_and_hop_by_hop_headers_go_and_metadata_stays() {
         let mut headers = HeaderMap::new();
-        for name in ["x-consumer-name", "x_consumer_name", "x-consumer_groups", "x-credential-id", "te"] {
+        for name in [
+            "x-consumer-name",
+            "x_consumer_name",
+            "x-consumer_groups",
+            "x-credential-id",
+            "x-forwarded-client-cert",
+            "x_forwarded_client-cert",
+            "te",
+        ] {
             headers.insert(name, HeaderValue::from_static("forged"));
         }
         headers.insert("connection", HeaderValue::from_static("x-hop, keep-alive"));

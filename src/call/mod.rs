@@ -34,6 +34,8 @@ pub use refusal::Side;
 pub use refusal::Violation;
 pub use request::Bounds;
 pub use request::Call;
+pub use secured::ClientCertificate;
+pub use secured::ClientName;
 pub use secured::Names;
 pub use secured::Secured;
 pub use service::Abort;

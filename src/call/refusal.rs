@@ -157,13 +157,15 @@ pub enum Reason {
     DependencyUnavailable,
     /// The HTTP version can't carry this dialect.
     HttpVersionUnsupported,
+    /// The host is served under another certificate than that of the connection.
+    Misdirected,
     /// A fault of ours.
     Internal,
 }
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::CredentialMissing,
         Self::CredentialInvalid,
         Self::AccessDenied,
@@ -190,6 +192,7 @@ impl Reason {
         Self::ClientCancelled,
         Self::DependencyUnavailable,
         Self::HttpVersionUnsupported,
+        Self::Misdirected,
         Self::Internal,
     ];
 
@@ -222,6 +225,7 @@ impl Reason {
             Self::ClientCancelled => "CLIENT_CANCELLED",
             Self::DependencyUnavailable => "DEPENDENCY_UNAVAILABLE",
             Self::HttpVersionUnsupported => "HTTP_VERSION_UNSUPPORTED",
+            Self::Misdirected => "MISDIRECTED",
             Self::Internal => "INTERNAL",
         }
     }
@@ -256,6 +260,7 @@ impl Reason {
             Self::UpstreamNotGrpc => (Code::Unknown, Side::Upstream, Retry::Never),
             Self::DeadlineExceeded => (Code::DeadlineExceeded, Side::Upstream, Retry::Never),
             Self::ClientCancelled => (Code::Cancelled, Side::Client, Retry::Never),
+            Self::Misdirected => (Code::FailedPrecondition, Side::Client, Retry::Never),
             Self::Internal => (Code::Internal, Side::Gateway, Retry::Never),
         }
     }
@@ -275,6 +280,7 @@ impl Reason {
             | Self::UpstreamNoStatus
             | Self::UpstreamReplyInvalid => StatusCode::BAD_GATEWAY,
             Self::HttpVersionUnsupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             _ => code.http_status(),
         }
     }
@@ -337,6 +343,7 @@ mod tests {
             (Reason::UpstreamReplyInvalid, 502),
             (Reason::DeadlineExceeded, 504),
             (Reason::ClientCancelled, 499),
+            (Reason::Misdirected, 421),
             (Reason::Internal, 500),
         ];
         for (reason, status) in table {

@@ -1,7 +1,10 @@
 //! What TLS says of a client's connection, as facts for policies and logs.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use http::HeaderValue;
 
 /// A connection whose handshake is done.
 #[derive(Debug, Clone)]
@@ -10,6 +13,10 @@ pub struct Secured {
     pub version: &'static str,
     /// The server name that the client asked for, in lower case.
     pub server_name: Option<Box<str>>,
+    /// The certificate of the client, verified; `None` where it showed none.
+    pub client: Option<Arc<ClientCertificate>>,
+    /// What upstreams are told of it, where the listener tells them.
+    pub forwarded: Option<HeaderValue>,
     /// Which certificate serves which host, as it was at the handshake.
     pub names: Arc<Names>,
 }
@@ -27,6 +34,30 @@ impl Secured {
         let serves = self.names.find(server_name).unwrap_or_default();
         self.names.find(host).is_some_and(|other| other != serves)
     }
+}
+
+/// A client's certificate, signed by an authority that the listener trusts and not revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Its subject as RFC 4514 writes it, such as `CN=mobile,O=Example`; in ASCII.
+    pub subject: Box<str>,
+    /// Its subject's alternative names.
+    pub names: Vec<ClientName>,
+    /// SHA-256 of the whole certificate, in lower-case hex.
+    pub fingerprint: Box<str>,
+}
+
+/// One alternative name of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientName {
+    /// A host.
+    Dns(Box<str>),
+    /// A URI, such as a SPIFFE ID.
+    Uri(Box<str>),
+    /// An e-mail address.
+    Email(Box<str>),
+    /// An address.
+    Ip(IpAddr),
 }
 
 /// The names of a listener's certificates.
@@ -101,6 +132,8 @@ mod tests {
         let on = |server_name: Option<&str>| Secured {
             version: "1.3",
             server_name: server_name.map(Into::into),
+            client: None,
+            forwarded: None,
             names: names.clone(),
         };
         assert!(!on(Some("a.test")).is_misdirected("a.test"));

@@ -22,10 +22,13 @@ use crate::config::types::Authority;
 use crate::config::types::Balance;
 use crate::config::types::Certificate;
 use crate::config::types::CertificateSource;
+use crate::config::types::ClientAuth;
+use crate::config::types::Clients;
 use crate::config::types::Config;
 use crate::config::types::Dialect;
 use crate::config::types::Endpoint;
 use crate::config::types::ErrorForm;
+use crate::config::types::ForwardCertificate;
 use crate::config::types::Listener;
 use crate::config::types::ListenerLimits;
 use crate::config::types::Located;
@@ -103,10 +106,23 @@ fn tls(raw: &Raw, named: &[Raw]) -> Tls {
             .iter()
             .map(certificate)
             .collect(),
+        clients: located(raw, "client_ca").map(|ca| Clients {
+            ca,
+            crl: located(raw, "crl"),
+            auth: if is("client_auth", "optional") { ClientAuth::Optional } else { ClientAuth::Required },
+            forward: match boolean(raw, "forward_client_cert") {
+                true => ForwardCertificate::Yes,
+                false => ForwardCertificate::No,
+            },
+        }),
         min_version: if is("min_version", "1.3") { TlsVersion::V13 } else { TlsVersion::V12 },
         handshake_timeout: duration(raw, "handshake_timeout"),
         max_handshakes: count(raw, "max_handshakes"),
     }
+}
+
+fn located(raw: &Raw, name: &str) -> Option<Located<PathBuf>> {
+    raw.get(name).and_then(|file| Some(Located { value: file.path()?, at: file.at() }))
 }
 
 fn certificate(raw: &Raw) -> Certificate {
@@ -151,8 +167,7 @@ fn module(raw: &Raw) -> Module {
         None => ModuleSource::Upload,
     };
     let source_at = found.map_or(raw, |(_, value)| value).at();
-    let rules = raw.get("rules").and_then(|rules| Some(Located { value: rules.path()?, at: rules.at() }));
-    Module { at: raw.at(), name: text(raw, "name"), source, source_at, rules }
+    Module { at: raw.at(), name: text(raw, "name"), source, source_at, rules: located(raw, "rules") }
 }
 
 fn upstream(raw: &Raw) -> Upstream {

@@ -15,6 +15,9 @@ use crate::config::raw::Raw;
 
 pub use tls::Certificate;
 pub use tls::CertificateSource;
+pub use tls::ClientAuth;
+pub use tls::Clients;
+pub use tls::ForwardCertificate;
 pub use tls::Given;
 pub use tls::Tls;
 pub use tls::TlsVersion;

@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http::HeaderMap;
 use http::HeaderValue;
 use http::Request;
 use http::Response;
@@ -44,6 +45,7 @@ use crate::call::Reason;
 use crate::call::Refusal;
 use crate::call::Reply;
 use crate::call::Service;
+use crate::call::metadata::CLIENT_CERTIFICATE;
 pub use crate::gateway::buffers::Buffers;
 use crate::gateway::cors::Page;
 use crate::gateway::early::Early;
@@ -96,7 +98,11 @@ impl Gateway {
         }
         tally.dialect = target.speaker.bridge().dialect();
         tally.begin(target.plan.as_deref());
-        let opened = match target.outcome {
+        let outcome = match misdirected(connection, &head) {
+            Some(refusal) => Outcome::Refuse(refusal),
+            None => target.outcome,
+        };
+        let opened = match outcome {
             Outcome::Serve => check_count(&head, connection)
                 .and_then(|()| open(target.speaker.bridge(), target.plan.as_deref(), &mut head)),
             Outcome::Answer(response) => return answer(tally, response),
@@ -117,7 +123,7 @@ impl Gateway {
             dialect: bridge.dialect(),
             authority: head.uri.authority().cloned(),
             connection: connection.clone(),
-            metadata: head.headers,
+            metadata: told_of_certificate(head.headers, connection),
             started: now,
             bounds: opened.bounds,
         };
@@ -182,6 +188,25 @@ impl Gateway {
         });
         early.head.map(|()| Answer::Early(Box::new(Early::new(Box::pin(beginning), early.aside))))
     }
+}
+
+/// Refuses a host that has a certificate of its own on a connection under another one.
+fn misdirected(connection: &Connection, head: &Parts) -> Option<Refusal> {
+    let secured = connection.secured.as_ref()?;
+    let host = without_port(host(head));
+    secured.is_misdirected(host).then(|| {
+        let told =
+            format!("\"{}\" has a certificate of its own: ask for it on a new connection", shown(host));
+        Refusal::new(Reason::Misdirected, told)
+    })
+}
+
+/// Adds what the upstream is told of the client's certificate; what the client said of it is gone.
+fn told_of_certificate(mut metadata: HeaderMap, connection: &Connection) -> HeaderMap {
+    if let Some(value) = connection.secured.as_ref().and_then(|secured| secured.forwarded.clone()) {
+        metadata.insert(CLIENT_CERTIFICATE, value);
+    }
+    metadata
 }
 
 /// HTTP/2 bounds the bytes of a head; fields, cookie crumbs among them, are counted here.
@@ -269,6 +294,14 @@ fn host(head: &Parts) -> &str {
     match head.uri.authority() {
         Some(authority) => authority.as_str(),
         None => head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+    }
+}
+
+/// A host as names of certificates have it.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
     }
 }
 

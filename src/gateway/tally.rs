@@ -137,6 +137,7 @@ impl Tally {
     fn write(&self, ended: &Ended) {
         let (Some(access), Some(line)) = (&self.observe.access, &self.line) else { return };
         let refusal = self.refusal.as_ref();
+        let certificate = self.connection.client_certificate();
         let (path, method) = (line.uri.path(), self.series.method());
         let (method, path) = match self.planned {
             Planned::Yes if method == path => (method, ""),
@@ -172,6 +173,8 @@ impl Tally {
                 logged: refusal.and_then(|refusal| refusal.logged.as_deref()).unwrap_or_default(),
                 user_agent: line.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
                 trace_id: None,
+                client_subject: certificate.map_or("", |certificate| &certificate.subject),
+                client_fingerprint: certificate.map_or("", |certificate| &certificate.fingerprint),
             },
         );
     }

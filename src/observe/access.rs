@@ -418,6 +418,8 @@ mod tests {
             logged: "",
             user_agent: b"",
             trace_id: None,
+            client_subject: "",
+            client_fingerprint: "",
         }
     }
 

@@ -57,6 +57,10 @@ pub struct Entry<'a> {
     pub user_agent: &'a [u8],
     /// The trace the call is part of.
     pub trace_id: Option<[u8; 16]>,
+    /// The subject of the client's certificate, empty if there was none.
+    pub client_subject: &'a str,
+    /// SHA-256 of the client's certificate in hex, empty if there was none.
+    pub client_fingerprint: &'a str,
 }
 
 /// No line is longer, with its line feed.
@@ -106,6 +110,8 @@ pub(super) fn write(to: &mut Vec<u8>, entry: &Entry<'_>) {
         }
         to.push(b'"');
     }
+    text(to, b",\"client_subject\":", entry.client_subject.as_bytes(), NAME_BYTES_MAX);
+    text(to, b",\"client_fingerprint\":", entry.client_fingerprint.as_bytes(), NAME_BYTES_MAX);
     to.extend_from_slice(b"}\n");
 }
 
@@ -333,6 +339,8 @@ mod tests {
         logged: "",
         user_agent: b"",
         trace_id: None,
+        client_subject: "",
+        client_fingerprint: "",
     };
 
     fn line(entry: &Entry<'_>) -> String {
@@ -379,6 +387,8 @@ mod tests {
             logged: "said \"no\"",
             user_agent: b"curl/8",
             trace_id: Some(*b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\xaa\xbb\xcc\xdd\xee\xff"),
+            client_subject: "CN=a\\,b",
+            client_fingerprint: "00ff",
         };
         let expected = concat!(
             r#"{"time":"2023-11-14T22:13:20.007Z","api":"pets","method":"/pets.v1.PetStore/GetPet","#,
@@ -386,7 +396,8 @@ mod tests {
             r#""client":"2001:db8::1","code":"NOT_FOUND","http_status":404,"duration_ms":12345.679,"#,
             r#""request_bytes":1,"reply_bytes":18446744073709551615,"request_messages":2,"#,
             r#""reply_messages":3,"endpoint":"[::1]:50051","attempts":2,"reason":"no_route","#,
-            r#""logged":"said \"no\"","user_agent":"curl/8","trace_id":"0001020304050607080 9aabbccddeeff"}"#,
+            r#""logged":"said \"no\"","user_agent":"curl/8","trace_id":"0001020304050607080 9aabbccddeeff","#,
+            r#""client_subject":"CN=a\\,b","client_fingerprint":"00ff"}"#,
             "\n"
         );
         assert_eq!(line(&entry), expected.replace("080 9", "0809"));
@@ -470,6 +481,8 @@ mod tests {
                 logged: &text,
                 user_agent: &bytes,
                 trace_id: Some([0xff; 16]),
+                client_subject: &text,
+                client_fingerprint: &text,
                 ..ENTRY
             };
             let line = line(&entry);

@@ -184,7 +184,7 @@ impl Listeners {
                 self.control.spawn(accept(acceptor, bound, lanes, stopped));
             }
         }
-        tracing::info!(listener = %name, %address, "listening");
+        tracing::info!(listener = name.as_str(), %address, "listening");
         Open { asked, terms, bound: address, table, stop }
     }
 

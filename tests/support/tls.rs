@@ -62,6 +62,31 @@ impl Authority {
         self.sign(named(names.first().copied().unwrap_or("nobody"), names))
     }
 
+    /// A client's certificate.
+    pub(crate) fn client(&self, name: &str, names: &[&str]) -> Leaf {
+        self.sign(named(name, names))
+    }
+
+    /// A list that revokes these, in PEM.
+    pub(crate) fn revoke(&self, leaves: &[&Leaf]) -> String {
+        let then = rcgen::date_time_ymd(2020, 1, 1);
+        let revoked = leaves.iter().map(|leaf| rcgen::RevokedCertParams {
+            serial_number: rcgen::SerialNumber::from_slice(&leaf.serial),
+            revocation_time: then,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: then,
+            next_update: rcgen::date_time_ymd(3000, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).and_then(|list| list.pem()).expect("the parameters are good")
+    }
+
     /// A certificate of these parameters.
     pub(crate) fn sign(&self, params: CertificateParams) -> Leaf {
         let key = KeyPair::generate().expect("keys are to be had");

@@ -173,7 +173,10 @@ fn code(failure: &Failure) -> Code {
 fn is_bare(refusal: &Refusal) -> bool {
     matches!(
         refusal.reason,
-        Reason::MethodNotAllowed | Reason::ContentTypeUnsupported | Reason::HttpVersionUnsupported
+        Reason::MethodNotAllowed
+            | Reason::ContentTypeUnsupported
+            | Reason::HttpVersionUnsupported
+            | Reason::Misdirected
     )
 }
 

@@ -84,14 +84,20 @@ static TLS: Section = Section {
             Must,
             "files or names; the client's SNI picks one, and the first serves where it names none of them",
         ),
-        later("client_ca", Shape::Scalar(&PATH), May, "PEM of the authorities that sign client certificates"),
-        later(
+        key("client_ca", Shape::Scalar(&PATH), May, "PEM of the authorities that sign client certificates"),
+        key(
             "client_auth",
             Shape::Choice(&[word("optional"), word("required")]),
             May,
-            "whether clients need a certificate",
+            "whether clients need a certificate; absent: they do where `client_ca` is set",
         ),
-        later("crl", Shape::Scalar(&PATH), May, "PEM of revoked client certificates"),
+        key("crl", Shape::Scalar(&PATH), May, "PEM of revocation lists, one of each authority of clients"),
+        key(
+            "forward_client_cert",
+            Shape::Bool,
+            Or("false"),
+            "tells upstreams of the client's certificate by `x-forwarded-client-cert`",
+        ),
         key(
             "min_version",
             Shape::Choice(&[word("1.2"), word("1.3")]),
@@ -107,7 +113,11 @@ static TLS: Section = Section {
         ),
         later("acme", Shape::Section(&ACME), May, "gets certificates from an ACME authority"),
     ],
-    rules: &[Rule::Needs("client_auth", "client_ca"), Rule::Needs("crl", "client_ca")],
+    rules: &[
+        Rule::Needs("client_auth", "client_ca"),
+        Rule::Needs("crl", "client_ca"),
+        Rule::Needs("forward_client_cert", "client_ca"),
+    ],
     wrong: &[
         ("cert", "list it: `certificates: [{ cert: ..., key: ... }]`"),
         ("key", "list it: `certificates: [{ cert: ..., key: ... }]`"),

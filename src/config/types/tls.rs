@@ -17,6 +17,8 @@ pub struct Tls {
     pub at: At,
     /// At least one; the client's server name picks one, the first serves all others.
     pub certificates: Vec<Certificate>,
+    /// Whose certificates clients may show; `None` asks for none.
+    pub clients: Option<Clients>,
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
     /// For one whole handshake.
@@ -28,8 +30,42 @@ pub struct Tls {
 impl Tls {
     /// The files that it is read from.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.certificates.iter().flat_map(Certificate::files)
+        let of_clients =
+            self.clients.iter().flat_map(|clients| std::iter::once(&clients.ca).chain(&clients.crl));
+        let of_clients = of_clients.map(|file| &*file.value);
+        self.certificates.iter().flat_map(Certificate::files).chain(of_clients)
     }
+}
+
+/// Certificates of clients on one listener.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// The authorities that sign them.
+    pub ca: Located<PathBuf>,
+    /// Which of them are revoked.
+    pub crl: Option<Located<PathBuf>>,
+    /// Whether each client needs one.
+    pub auth: ClientAuth,
+    /// Whether upstreams are told.
+    pub forward: ForwardCertificate,
+}
+
+/// Whether clients need a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// One that is shown must be good.
+    Optional,
+    /// There is no connection without a good one.
+    Required,
+}
+
+/// Whether upstreams are told of a client's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardCertificate {
+    /// They aren't.
+    No,
+    /// By `x-forwarded-client-cert`.
+    Yes,
 }
 
 /// A version of TLS.

@@ -1,6 +1,7 @@
 //! TLS of listeners: what a configuration asks for, read and ready for handshakes.
 
 mod certificates;
+mod clients;
 mod pem;
 mod shake;
 
@@ -28,6 +29,7 @@ use crate::config::types::TlsVersion;
 use crate::listen::tls::certificates::Certificates;
 use crate::listen::tls::certificates::Of;
 use crate::listen::tls::certificates::Pair;
+use crate::listen::tls::clients::Clients;
 use crate::listen::tls::pem::Wrong;
 
 pub(crate) use shake::Shaken;
@@ -38,6 +40,7 @@ pub(crate) use shake::shake;
 pub struct Tls {
     server: Arc<ServerConfig>,
     names: Arc<Names>,
+    clients: Option<Clients>,
     tickets: Arc<dyn ProducesTickets>,
     handshake_timeout: Duration,
     /// Handshakes under way at the same time.
@@ -50,7 +53,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Reads the certificates of a configuration, and makes TLS of each listener that asks for it, by name.
+/// Reads the certificates and the authorities of a configuration, and makes TLS of each listener that asks for it, by name.
 ///
 /// Faults are reported with the place that names the file. `before` is what serves, by listener: sessions
 /// that clients keep outlive a change of certificates.
@@ -83,8 +86,13 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn tls(&mut self, listener: &Listener, asked: &Asked, before: Option<&Tls>) -> Option<Tls> {
         let pairs: Vec<Option<Pair>> = asked.certificates.iter().map(|asked| self.pair(asked)).collect();
+        let clients = asked.clients.as_ref().map(|asked| Clients::read(asked, &self.provider, self.diag));
         let pairs: Vec<Pair> = pairs.into_iter().collect::<Option<_>>()?;
-        match self.build(asked, &pairs, before) {
+        let clients = match clients {
+            Some(read) => Some(read?),
+            None => None,
+        };
+        match self.build(asked, &pairs, clients, before) {
             Ok(tls) => Some(tls),
             Err(error) => {
                 let problem = format!("TLS of listener \"{}\" can't be set up: {error}", listener.name);
@@ -94,20 +102,31 @@ impl Reader<'_> {
         }
     }
 
-    fn build(&self, asked: &Asked, pairs: &[Pair], before: Option<&Tls>) -> Result<Tls, rustls::Error> {
+    fn build(
+        &self,
+        asked: &Asked,
+        pairs: &[Pair],
+        clients: Option<Clients>,
+        before: Option<&Tls>,
+    ) -> Result<Tls, rustls::Error> {
         let versions: &[_] = match asked.min_version {
             TlsVersion::V12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             TlsVersion::V13 => &[&rustls::version::TLS13],
         };
         let certificates = Arc::new(Certificates::new(pairs));
         let names = certificates.names.clone();
-        let mut server = ServerConfig::builder_with_provider(self.provider.clone())
-            .with_protocol_versions(versions)?
-            .with_no_client_auth()
-            .with_cert_resolver(certificates);
+        let server =
+            ServerConfig::builder_with_provider(self.provider.clone()).with_protocol_versions(versions)?;
+        let server = match &clients {
+            None => server.with_no_client_auth(),
+            Some(clients) => server.with_client_cert_verifier(clients.verifier.clone()),
+        };
+        let mut server = server.with_cert_resolver(certificates);
+        // A ticket stands for a client that was verified: it is good only as long as the same clients are.
+        let trust = |clients: &Option<Clients>| clients.as_ref().map(|clients| clients.digest);
         let tickets = match before {
-            Some(before) => before.tickets.clone(),
-            None => aws_lc_rs::Ticketer::new()?,
+            Some(before) if trust(&before.clients) == trust(&clients) => before.tickets.clone(),
+            _ => aws_lc_rs::Ticketer::new()?,
         };
         server.alpn_protocols = vec![ALPN_H2.into(), ALPN_H1.into()];
         server.ticketer = tickets.clone();
@@ -116,6 +135,7 @@ impl Reader<'_> {
         Ok(Tls {
             server: Arc::new(server),
             names,
+            clients,
             tickets,
             handshake_timeout: asked.handshake_timeout,
             max_handshakes: asked.max_handshakes,

@@ -2,6 +2,7 @@
 //! don't speak TLS.
 
 use std::io;
+use std::sync::Arc;
 
 use rustls::CertificateError;
 use rustls::HandshakeKind;
@@ -14,10 +15,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::call::Secured;
+use crate::config::types::ForwardCertificate;
 use crate::listen::Place;
 use crate::listen::tls::ALPN_H1;
 use crate::listen::tls::ALPN_H2;
 use crate::listen::tls::Tls;
+use crate::listen::tls::clients;
+use crate::listen::tls::clients::Clients;
 use crate::listen::worker::Version;
 use crate::listen::worker::read_version;
 
@@ -68,7 +72,17 @@ async fn attempt(mut socket: TcpStream, tls: &Tls) -> Result<(TlsStream<TcpStrea
     }
     let io = TlsAcceptor::from(tls.server.clone()).accept(socket).await.map_err(|error| why(&error))?;
     let session = io.get_ref().1;
+    let shown = session.peer_certificates().and_then(<[_]>::first);
+    let client = shown.map(clients::inspect).transpose()?;
+    let forwarded = match (&client, &tls.clients) {
+        (Some(client), Some(Clients { forward: ForwardCertificate::Yes, .. })) => {
+            Some(clients::forwarded(client).ok_or("certificate_invalid")?)
+        }
+        _ => None,
+    };
     let secured = Secured {
+        client: client.map(Arc::new),
+        forwarded,
         version: if session.protocol_version() == Some(ProtocolVersion::TLSv1_3) { "1.3" } else { "1.2" },
         server_name: session.server_name().map(|name| name.to_ascii_lowercase().into()),
         names: tls.names.clone(),
