@@ -12,8 +12,18 @@ use std::net::SocketAddr;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use base64::Engine;
+use rustls::DigitallySignedStruct;
+use rustls::SignatureScheme;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::client::danger::ServerCertVerified;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::UnixTime;
 use sha2::Digest;
 
 use crate::raw::talk;
@@ -28,7 +38,15 @@ struct Demo {
 impl Demo {
     fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_transom"))
-            .args(["demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args([
+                "demo",
+                "--listen",
+                "127.0.0.1:0",
+                "--listen-tls",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+            ])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -120,4 +138,90 @@ async fn what_the_page_names_is_there() {
     // Pages of other origins may use the demo as well.
     let (head, _) = demo.get("/v1/shelves", "origin: http://localhost:5173\r\n").await;
     assert_eq!(field(&head, "access-control-allow-origin"), "*");
+}
+
+#[tokio::test]
+async fn the_demo_speaks_tls_with_a_certificate_of_its_own() {
+    use tokio::io::AsyncReadExt;
+    use tokio::io::AsyncWriteExt;
+    let demo = Demo::start();
+    let (_, rest) = demo.hints.split_once("\ntls      https://").unwrap();
+    let address: SocketAddr = rest.lines().next().unwrap().parse().unwrap();
+    assert!(demo.hints.contains(&format!("curl -k https://{address}/v1/shelves/")), "{}", demo.hints);
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Any))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let name = ServerName::try_from("localhost").unwrap();
+    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut io = connector.connect(name, socket).await.unwrap();
+    io.write_all(
+        b"GET /v1/shelves/harbour/books/the-lamp HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    )
+    .await
+    .unwrap();
+    let mut said = String::new();
+    support::soon("an answer", io.read_to_string(&mut said)).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 200 ") && said.contains("Ines Halloran"), "{said}");
+}
+
+/// Trusts every certificate, as `curl -k` does.
+#[derive(Debug)]
+struct Any;
+
+impl ServerCertVerifier for Any {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_names_the_flag_that_changes_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for flag in ["--listen", "--listen-tls", "--admin"] {
+        let free = |other: &'static str| {
+            if other == flag { [other, taken.as_str()] } else { [other, "127.0.0.1:0"] }
+        };
+        let asked = [free("--listen"), free("--listen-tls"), free("--admin")].concat();
+        let ended = Command::new(env!("CARGO_BIN_EXE_transom")).arg("demo").args(asked).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(!ended.status.success());
+        assert!(said.contains(&format!("can't listen on {taken}")), "{said}");
+        assert!(said.trim_end().ends_with(&format!("choose another address with {flag}")), "{said}");
+    }
 }

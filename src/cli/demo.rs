@@ -1,6 +1,7 @@
 //! `transom demo`: a sample service inside the process, and the gateway in front of it.
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,6 +18,8 @@ use crate::cli::serve::Signals;
 use crate::config;
 use crate::config::At;
 use crate::config::host::HostPattern;
+use crate::config::types::CertificateSource;
+use crate::config::types::Given;
 use crate::demo;
 use crate::demo::hints::hints;
 use crate::demo::page;
@@ -24,32 +27,66 @@ use crate::schema::Limits;
 use crate::schema::compile;
 use crate::server::Server;
 use crate::server::Setup;
+use crate::server::StartError;
 use crate::snapshot::Document;
 
-pub(super) fn run(listen: SocketAddr, admin: SocketAddr) -> ExitCode {
+/// Where the demo listens.
+pub(super) struct Addresses {
+    pub(super) listen: SocketAddr,
+    pub(super) listen_tls: SocketAddr,
+    pub(super) admin: SocketAddr,
+}
+
+pub(super) fn run(asked: &Addresses) -> ExitCode {
     let signals = match Signals::catch() {
         Ok(signals) => signals,
         Err(error) => return fail(&error),
     };
-    match start(listen, admin) {
+    match start(asked) {
         Ok((server, backend)) => {
-            let gateway = server.address(LISTENER).unwrap_or(listen);
+            let gateway = server.address(LISTENER).unwrap_or(asked.listen);
+            let tls = server.address(TLS_LISTENER).unwrap_or(asked.listen_tls);
+            let admin = server.admin().unwrap_or(asked.admin);
             // Whoever read this may be gone already: the demo runs all the same.
-            let _ = writeln!(std::io::stdout(), "{}", hints(gateway, server.admin().unwrap_or(admin)));
+            let _ = writeln!(std::io::stdout(), "{}", hints(gateway, tls, admin));
             let code = signals.until_ended(server);
             backend.stop();
             code
         }
-        Err(error) => fail(&error),
+        Err(error) => fail(&told(&error)),
     }
+}
+
+/// Why the demo doesn't start: an address that can't be had is one of a flag, not of a file.
+fn told(error: &Failed) -> String {
+    let Some(StartError::Config(report)) = error.downcast_ref::<StartError>() else {
+        return error.to_string();
+    };
+    let of_flags = report.faults().iter().map(|fault| {
+        let flag = match fault.at.path.as_str() {
+            "listeners[0].address" => "--listen",
+            "listeners[1].address" => "--listen-tls",
+            "admin.address" => "--admin",
+            _ => return None,
+        };
+        Some(format!("{}: choose another address with {flag}", fault.problem))
+    });
+    let of_flags: Option<Vec<String>> = of_flags.collect();
+    of_flags.map_or_else(|| report.to_string(), |faults| faults.join("\n"))
 }
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-fn start(listen: SocketAddr, admin: SocketAddr) -> Result<(Server, Backend), Failed> {
+fn start(asked: &Addresses) -> Result<(Server, Backend), Failed> {
     let backend = Backend::start()?;
-    let config =
-        config::parse(&configuration(listen, admin, backend.address), Path::new("demo.yaml"), &|_| None)?;
+    let text = configuration(asked, backend.address);
+    let mut config = config::parse(&text, Path::new("demo.yaml"), &|_| None).map_err(StartError::Config)?;
+    let given = certificate(asked.listen_tls.ip())?;
+    for tls in config.listeners.iter_mut().filter_map(|listener| listener.tls.as_mut()) {
+        for certificate in &mut tls.certificates {
+            certificate.source = CertificateSource::Given(given.clone());
+        }
+    }
     let set = Bytes::from_static(demo::FILE_DESCRIPTOR_SET);
     let schema = compile::descriptor_set(&set, &[], &Limits::default())
         .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
@@ -80,10 +117,29 @@ fn documents() -> Result<Vec<Document>, Failed> {
     Ok(documents)
 }
 
+/// A certificate that signs itself, for this machine and the address that is listened on. It and its key are
+/// in memory alone.
+fn certificate(address: IpAddr) -> Result<Given, Failed> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    if !address.is_unspecified() && !address.is_loopback() {
+        names.push(address.to_string());
+    }
+    let mut params = rcgen::CertificateParams::new(names)?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "transom demo");
+    let key = rcgen::KeyPair::generate()?;
+    let cert = params.self_signed(&key)?;
+    Ok(Given { cert: cert.pem().into(), key: key.serialize_pem().into() })
+}
+
 /// What one would write to publish the sample service. Pages of every origin may call it: it has nothing to hide.
-fn configuration(listen: SocketAddr, admin: SocketAddr, backend: SocketAddr) -> String {
+/// The certificate is put in place of the files.
+fn configuration(asked: &Addresses, backend: SocketAddr) -> String {
+    let Addresses { listen, listen_tls, admin } = asked;
     format!(
-        "listeners: [{{ name: {LISTENER}, address: \"{listen}\" }}]\n\
+        "listeners:\n\
+         - {{ name: {LISTENER}, address: \"{listen}\" }}\n\
+         - {{ name: {TLS_LISTENER}, address: \"{listen_tls}\", tls: {{ certificates: [{{ cert: made, key: made }}] }} }}\n\
          modules: [{{ name: demo }}]\n\
          upstreams: [{{ name: demo, endpoints: [{{ address: \"{backend}\" }}] }}]\n\
          apis: [{{ name: demo, module: demo, services: [transom.demo.v1.Library], upstream: demo, openapi: {{ path: /openapi.json }} }}]\n\
@@ -125,3 +181,4 @@ impl Backend {
 }
 
 const LISTENER: &str = "gateway";
+const TLS_LISTENER: &str = "tls";

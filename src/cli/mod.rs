@@ -33,6 +33,9 @@ enum Command {
         /// Where the gateway listens
         #[arg(long, default_value = "127.0.0.1:8080")]
         listen: SocketAddr,
+        /// Where the gateway listens for TLS, with a certificate made at start
+        #[arg(long, default_value = "127.0.0.1:8443")]
+        listen_tls: SocketAddr,
         /// Where probes and metrics are answered
         #[arg(long, default_value = "127.0.0.1:9900")]
         admin: SocketAddr,
@@ -64,7 +67,9 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     log();
     match cli.command {
-        Command::Demo { listen, admin } => demo::run(listen, admin),
+        Command::Demo { listen, listen_tls, admin } => {
+            demo::run(&demo::Addresses { listen, listen_tls, admin })
+        }
         Command::Serve { config } => serve::run(&config),
         Command::Check { config } => check(&config),
         Command::Explain { config, method } => explain::run(&config, &method),

@@ -8,7 +8,7 @@ use crate::demo::page;
 /// Commands for one way to reach the library. Another dialect adds one block to [`BLOCKS`].
 struct Block {
     title: &'static str,
-    /// `{gateway}` and `{admin}` stand for addresses, `HOST:PORT`.
+    /// `{gateway}`, `{tls}` and `{admin}` stand for addresses, `HOST:PORT`.
     commands: &'static [&'static str],
 }
 
@@ -55,23 +55,33 @@ const BLOCKS: &[Block] = &[
             r#"buf curl --protocol grpcweb -d '{"name":"shelves/harbour/books/the-lamp"}' http://{gateway}/transom.demo.v1.Library/GetBook"#,
         ],
     },
+    Block {
+        title: "Over TLS, with a certificate made just now",
+        commands: &[
+            "curl -k https://{tls}/v1/shelves/harbour/books/the-lamp",
+            "grpcurl -insecure {tls} list",
+        ],
+    },
     Block { title: "What the gateway saw", commands: &["curl http://{admin}/metrics"] },
 ];
 
 /// The text to print, with the addresses that are really listened on. It begins with one line for each
-/// address, `gateway  http://HOST:PORT` and `admin    http://HOST:PORT`, which programs may read.
-pub fn hints(gateway: SocketAddr, admin: SocketAddr) -> String {
-    let mut text = format!("gateway  http://{gateway}\nadmin    http://{admin}\n");
+/// address, `gateway  http://HOST:PORT`, `admin    http://HOST:PORT` and `tls      https://HOST:PORT`, which
+/// programs may read.
+pub fn hints(gateway: SocketAddr, tls: SocketAddr, admin: SocketAddr) -> String {
+    let mut text = format!("gateway  http://{gateway}\nadmin    http://{admin}\ntls      https://{tls}\n");
     let page = page::PATH;
     // writing to a String does not fail
     let _ =
         writeln!(text, "\nA small library is open behind the gateway. In a browser: http://{gateway}{page}");
     text.push_str("In a shell, try:\n");
-    let (gateway, admin) = (gateway.to_string(), admin.to_string());
+    let addresses = [("{gateway}", gateway), ("{tls}", tls), ("{admin}", admin)];
+    let addresses = addresses.map(|(name, address)| (name, address.to_string()));
     for block in BLOCKS {
         let _ = writeln!(text, "\n{}:", block.title); // writing to a String does not fail
         for command in block.commands {
-            let command = command.replace("{gateway}", &gateway).replace("{admin}", &admin);
+            let fill = |text: String, (name, address): &(&str, String)| text.replace(name, address);
+            let command = addresses.iter().fold((*command).to_owned(), fill);
             let _ = writeln!(text, "  {command}");
         }
     }
@@ -84,20 +94,24 @@ mod tests {
     use super::*;
 
     fn text() -> String {
-        hints("127.0.0.1:8080".parse().unwrap(), "127.0.0.1:9900".parse().unwrap())
+        let at = |address: &str| address.parse().unwrap();
+        hints(at("127.0.0.1:8080"), at("127.0.0.1:8443"), at("127.0.0.1:9900"))
     }
 
     #[test]
     fn addresses_come_first_and_are_filled_in() {
         let text = text();
         assert!(
-            text.starts_with("gateway  http://127.0.0.1:8080\nadmin    http://127.0.0.1:9900\n"),
+            text.starts_with(
+                "gateway  http://127.0.0.1:8080\nadmin    http://127.0.0.1:9900\ntls      https://127.0.0.1:8443\n"
+            ),
             "{text}"
         );
         assert!(text.contains("\n  grpcurl -plaintext 127.0.0.1:8080 list\n"));
         assert!(text.contains("\n  curl http://127.0.0.1:9900/metrics\n"));
         assert!(text.contains(" http://127.0.0.1:8080/demo\n"));
-        assert!(!text.contains("{gateway}") && !text.contains("{admin}"));
+        assert!(text.contains("\n  grpcurl -insecure 127.0.0.1:8443 list\n"));
+        assert!(!["{gateway}", "{tls}", "{admin}"].iter().any(|name| text.contains(name)));
     }
 
     #[test]

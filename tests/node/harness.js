@@ -62,7 +62,8 @@ class Program {
 
 /** `transom demo`. */
 async function demo() {
-  const program = new Program(TRANSOM_BIN, "demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0");
+  const free = ["--listen", "--listen-tls", "--admin"].flatMap((flag) => [flag, "127.0.0.1:0"]);
+  const program = new Program(TRANSOM_BIN, "demo", ...free);
   return { address: await program.line(/^gateway +http:\/\/(\S+)/), stop: () => program.stop() };
 }
 

@@ -100,7 +100,8 @@ def listening(program, seconds=START_SECONDS):
 
 def demo():
     """`transom demo`; `.gateway` and `.admin` are its addresses."""
-    program = Program(TRANSOM, "demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+    free = [part for flag in ("--listen", "--listen-tls", "--admin") for part in (flag, "127.0.0.1:0")]
+    program = Program(TRANSOM, "demo", *free)
     program.gateway = program.wait_line(rf"^gateway +http://{_ADDRESS}").group(1)
     program.admin = program.wait_line(rf"^admin +http://{_ADDRESS}").group(1)
     return program
