@@ -1,6 +1,8 @@
 //! The laws that hold for every dialect, with and without compression, through real sockets.
 
 mod support;
+#[path = "support/tls.rs"]
+mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -24,6 +26,9 @@ use crate::support::dialects::Dialect;
 use crate::support::dialects::Told;
 use crate::support::dialects_rest::HOST as REST_HOST;
 use crate::support::soon;
+use crate::tls::Authority;
+use crate::tls::Files;
+use crate::tls::Relay;
 
 /// One cell of the matrix.
 #[derive(Clone, Copy)]
@@ -85,20 +90,42 @@ const SHORT_CASES: &[Case] = &[
     ("longer_deadline_of_the_client", |cell| Box::pin(longer_deadline_of_the_client(cell))),
 ];
 
+/// Between the clients and the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Between {
+    Nothing,
+    /// A relay that speaks TLS to the gateway, in the version of HTTP that the client speaks.
+    Tls,
+}
+
 async fn all(parts: Parts<'_>, cases: &[Case]) {
+    all_over(Between::Nothing, parts, cases).await;
+}
+
+async fn all_over(between: Between, parts: Parts<'_>, cases: &[Case]) {
     // JSON on a method's own path is Connect's, but where an API leaves Connect out.
     let own = if parts.api.is_empty() { String::new() } else { format!(", {}", parts.api) };
     let api = format!(
         "hosts: [\"*\"]{own} }}, {{ name: rest, module: demo, services: [{LIBRARY}], upstream: demo, \
          hosts: [{REST_HOST}], dialects: [rest]{own}"
     );
-    let (gateway, backend) = demo(Parts { api: &api, ..parts });
+    let (authority, files) = (Authority::new("servers"), Files::new());
+    files.put("own", &authority.leaf(&["library.test"]));
+    let listener = match between {
+        Between::Nothing => String::new(),
+        Between::Tls => format!("tls: {{ certificates: [{}] }}", files.pair("own")),
+    };
+    let (gateway, backend) = demo(Parts { api: &api, listener: &listener, ..parts });
+    let relay = match between {
+        Between::Nothing => None,
+        Between::Tls => Some(Relay::start(gateway.address(), "library.test", &authority).await),
+    };
+    let address = relay.as_ref().map_or_else(|| gateway.address(), |relay| relay.address);
     for dialect in DIALECTS {
         for compression in COMPRESSIONS {
             for (name, case) in cases {
                 println!("{name}, {} {}, {compression:?}", dialect.name, dialect.form); // shown where it fails
-                case(Cell { gateway: gateway.address(), backend: backend.address, dialect, compression })
-                    .await;
+                case(Cell { gateway: address, backend: backend.address, dialect, compression }).await;
             }
         }
         let ended = gateway.metric("transom_calls_total", &[("dialect", dialect.name)]);
@@ -109,6 +136,17 @@ async fn all(parts: Parts<'_>, cases: &[Case]) {
 #[tokio::test]
 async fn every_dialect_keeps_the_laws() {
     all(Parts::default(), CASES).await;
+}
+
+#[tokio::test]
+async fn every_dialect_keeps_the_laws_over_tls() {
+    all_over(Between::Tls, Parts::default(), CASES).await;
+}
+
+#[tokio::test]
+async fn every_dialect_carries_large_messages_over_tls() {
+    let parts = Parts { api: "policies: { validate: { max_message: 16MiB } }", ..Parts::default() };
+    all_over(Between::Tls, parts, LARGE_CASES).await;
 }
 
 #[tokio::test]
@@ -270,11 +308,18 @@ async fn forged_identity(cell: Cell) {
         .with("x-consumer-groups", "admins")
         .with("x-credential-id", "1")
         .with("x_consumer_name", "root")
+        .with("x-forwarded-client-cert", "Hash=00")
         .with("proxy-authorization", "Basic c2VjcmV0")
         .with("x-consumer-names", "not one of them");
     let reply: pb::InspectResponse = cell.call(ask).await.one();
-    let gone =
-        ["x-consumer-name", "x-consumer-groups", "x-credential-id", "x_consumer_name", "proxy-authorization"];
+    let gone = [
+        "x-consumer-name",
+        "x-consumer-groups",
+        "x-credential-id",
+        "x-forwarded-client-cert",
+        "x_consumer_name",
+        "proxy-authorization",
+    ];
     for name in gone {
         assert!(seen(&reply, name).is_empty(), "{name} reached the backend");
     }
