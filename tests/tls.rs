@@ -5,15 +5,26 @@ mod raw;
 mod support;
 #[path = "support/tls.rs"]
 mod tls;
+#[path = "support/websocket.rs"]
+mod websocket;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use rustls::HandshakeKind;
 use rustls::ProtocolVersion;
+use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -41,8 +52,10 @@ use crate::tls::Authority;
 use crate::tls::Client;
 use crate::tls::Files;
 use crate::tls::Leaf;
+use crate::tls::Relay;
 use crate::tls::connect;
 use crate::tls::shown;
+use crate::websocket::Ws;
 
 /// A gateway with one TLS listener, an authority that clients trust, and where its files are.
 struct Set {
@@ -296,10 +309,11 @@ async fn changed_files_are_seen() {
     files.write("transom.yaml", &text);
     let config = transom::config::load(&files.path("transom.yaml"), &|_| None).unwrap();
     let gateway = Gateway::of(config, Vec::new(), Watch::Yes);
-    let before = gateway.metric("transom_snapshot_generation", &[]);
+    let generation = || gateway.metric("transom_snapshot_generation", &[]);
+    let before = generation();
     let leaf = authority.leaf(&["api.test"]);
     files.put("api", &leaf);
-    gateway.until_metric("transom_snapshot_generation", &[], before + 1.0).await;
+    assert!(support::eventually(|| generation() > before).await, "nothing was seen");
     let io = Client::of(&authority).connect(gateway.address(), "api.test").await.unwrap();
     assert_eq!(shown(&io), leaf.der);
 }
@@ -404,15 +418,105 @@ async fn garbage_in_records_is_the_end_of_one_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_messages_pass_whole() {
-    let api = "policies: { validate: { max_message: 16MiB } }";
-    let set = Set::start_with(&[&["api.test"]], "", Parts { api, ..Parts::default() });
-    let client = set.h2("api.test").await;
-    let payload = vec![7; 4 << 20];
-    let inspect = transom::demo::pb::InspectRequest { payload, ..Default::default() };
-    let bytes = message(&inspect);
-    let outcome = client.call(&ask("/transom.demo.v1.Library/Inspect").chunks(&[&bytes])).await;
-    assert_eq!((outcome.code, outcome.data.len() > 4 << 20), (Some(0), true));
+async fn nothing_stays_behind_when_the_socket_was_full() {
+    let set = Set::start(&[&["api.test"]], "");
+    // Each reply is a little larger, up to the first that doesn't fit into what buffers there are.
+    for round in 1.. {
+        let io = set.client().connect(set.gateway.address(), "api.test").await.unwrap();
+        let (io, gate) = Gated::new(io);
+        let mut builder = h2::client::Builder::new();
+        let builder = builder.initial_window_size(64 << 20).initial_connection_window_size(64 << 20);
+        let client = H2::over_with(io, builder).await;
+        let inspect = transom::demo::pb::InspectRequest { padding: round * 16_000, ..Default::default() };
+        let ask = ask("/transom.demo.v1.Library/Inspect").chunks(&[&message(&inspect)]);
+        let calling = client.begin(&ask).await.unwrap();
+        let ended = set.gateway.until_metric("transom_calls_total", &[("code", "OK")], f64::from(round));
+        let has_ended = tokio::time::timeout(Duration::from_secs(1), ended).await.is_ok();
+        gate.open();
+        let outcome = calling.end().await;
+        assert_eq!((outcome.code, outcome.data.len() > 16_000), (Some(0), true), "round {round}");
+        if !has_ended {
+            return;
+        }
+    }
+}
+
+/// A stream whose client reads nothing before its gate is open.
+struct Gated<T> {
+    io: T,
+    gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    open: AtomicBool,
+    reader: AtomicWaker,
+}
+
+impl<T> Gated<T> {
+    fn new(io: T) -> (Self, Arc<Gate>) {
+        let gate = Arc::new(Gate::default());
+        (Self { io, gate: gate.clone() }, gate)
+    }
+}
+
+impl Gate {
+    fn open(&self) {
+        self.open.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Gated<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        self.gate.reader.register(cx.waker());
+        if self.gate.open.load(Ordering::Acquire) {
+            Pin::new(&mut self.io).poll_read(cx, buf)
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Gated<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websockets_carry_more_than_a_socket_takes_at_once() {
+    const REMARKS: usize = 60;
+    let set = Set::start(&[&["api.test"]], "");
+    let relay = Relay::start(set.gateway.address(), "api.test", &set.authority).await;
+    for http in websocket::BOTH {
+        let mut ws = Ws::open(http, relay.address, "/transom.demo.v1.Library/Discuss", &[]).await;
+        for _ in 0..REMARKS {
+            ws.send(&websocket::text(r#"{"id":"1","text":"Is it raining?","times":1000}"#)).await;
+        }
+        ws.send(&websocket::half_close()).await;
+        for number in 1..=REMARKS * 1000 {
+            let answer = ws.text().await;
+            assert!(answer.contains(&format!("\"number\":\"{number}\"")), "{number}: {answer}");
+        }
+        ws.end().await;
+    }
 }
 
 /// A gateway that asks clients for certificates of the authority that comes with it.

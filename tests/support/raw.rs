@@ -123,7 +123,15 @@ impl Client {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (h2, connection) = h2::client::handshake(io).await.expect("HTTP/2 is spoken");
+        Self::over_with(io, &h2::client::Builder::new()).await
+    }
+
+    /// The same with the settings of a builder.
+    pub(crate) async fn over_with<T>(io: T, builder: &h2::client::Builder) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (h2, connection) = builder.handshake(io).await.expect("HTTP/2 is spoken");
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         Self { h2, driver }

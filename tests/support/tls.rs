@@ -24,6 +24,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -194,7 +195,10 @@ pub(crate) async fn connect(
     name: &str,
 ) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).expect("a name");
-    let socket = TcpStream::connect(address).await.expect("connections are taken");
+    // Small, so that whoever sends much has to wait for the socket again and again.
+    let socket = TcpSocket::new_v4().expect("sockets are to be had");
+    socket.set_recv_buffer_size(RECEIVE_BYTES).expect("the option is known");
+    let socket = socket.connect(address).await.expect("connections are taken");
     socket.set_nodelay(true).expect("the option is known");
     TlsConnector::from(config.clone()).connect(name, socket).await
 }
@@ -236,3 +240,6 @@ impl Relay {
         Self { address, _tasks: tasks }
     }
 }
+
+/// What the system keeps of what a client hasn't read.
+const RECEIVE_BYTES: u32 = 8 << 10;
