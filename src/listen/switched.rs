@@ -245,3 +245,83 @@ const ENOUGH_BYTES: usize = 32 << 10;
 const STALL_MAX: Duration = Duration::from_secs(30);
 /// How long a client may take to close after us.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::listen::Terms;
+    use crate::listen::table::Table;
+    use crate::observe::Metrics;
+
+    /// Takes everything at once and, as TLS may, sends nothing before it is flushed.
+    struct Lazy {
+        taken: Vec<u8>,
+        sent: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl AsyncRead for Lazy {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Lazy {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.taken.extend_from_slice(buf);
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let this = self.get_mut();
+            this.sent.lock().unwrap().append(&mut this.taken);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Says one thing, and goes on.
+    struct One(Option<Bytes>);
+
+    impl Reply for One {
+        fn poll_frame(
+            &mut self,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, crate::call::Abort>>> {
+            self.0.take().map_or(Poll::Pending, |bytes| Poll::Ready(Some(Ok(Frame::data(bytes)))))
+        }
+
+        fn poll_blocked(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+
+        fn is_end(&self) -> bool {
+            false
+        }
+    }
+
+    fn place() -> Place {
+        let text = "listeners: [{ name: a, address: '127.0.0.1:0' }]";
+        let config = crate::config::parse(text, Path::new("t.yaml"), &|_| None).unwrap();
+        let metrics = Metrics::new(1);
+        let of = metrics.listener("a");
+        let table = Table::new("a", of.connections, metrics.client_resets.clone(), of.handshakes);
+        let terms = Terms { limits: config.listeners[0].limits.clone(), tls: None };
+        table.admit("127.0.0.1:1".parse().unwrap(), &terms).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_said_is_flushed_while_the_call_goes_on() {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let io = Lazy { taken: Vec::new(), sent: sent.clone() };
+        let mut driving =
+            Box::pin(drive(Wire::new(), io, Bytes::new(), One(Some(Bytes::from_static(b"said"))), place()));
+        let polled = std::future::poll_fn(|cx| Poll::Ready(driving.as_mut().poll(cx)));
+        assert!(polled.await.is_pending(), "the call goes on");
+        assert_eq!(*sent.lock().unwrap(), b"said");
+    }
+}
