@@ -1,5 +1,7 @@
 //! The laws that hold for every dialect, with and without compression, through real sockets.
 
+#[path = "support/http3.rs"]
+mod http3;
 mod support;
 #[path = "support/tls.rs"]
 mod tls;
@@ -7,6 +9,7 @@ mod tls;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -96,6 +99,8 @@ enum Between {
     Nothing,
     /// A relay that speaks TLS to the gateway, in the version of HTTP that the client speaks.
     Tls,
+    /// A relay that speaks HTTP/3.
+    Quic,
 }
 
 async fn all(parts: Parts<'_>, cases: &[Case]) {
@@ -109,18 +114,21 @@ async fn all_over(between: Between, parts: Parts<'_>, cases: &[Case]) {
         "hosts: [\"*\"]{own} }}, {{ name: rest, module: demo, services: [{LIBRARY}], upstream: demo, \
          hosts: [{REST_HOST}], dialects: [rest]{own}"
     );
-    let (authority, files) = (Authority::new("servers"), Files::new());
+    let (authority, files) = (Arc::new(Authority::new("servers")), Files::new());
     files.put("own", &authority.leaf(&["library.test"]));
     let listener = match between {
         Between::Nothing => String::new(),
         Between::Tls => format!("tls: {{ certificates: [{}] }}", files.pair("own")),
+        Between::Quic => format!("tls: {{ certificates: [{}] }}, http3: true", files.pair("own")),
     };
     let (gateway, backend) = demo(Parts { api: &api, listener: &listener, ..parts });
-    let relay = match between {
-        Between::Nothing => None,
-        Between::Tls => Some(Relay::start(gateway.address(), "library.test", &authority).await),
+    let (own, name) = (gateway.address(), "library.test");
+    let (mut tls, mut quic) = (None, None);
+    let address = match between {
+        Between::Nothing => own,
+        Between::Tls => tls.insert(Relay::start(own, name, &authority).await).address,
+        Between::Quic => quic.insert(http3::Relay::start(own, name, &authority).await).address,
     };
-    let address = relay.as_ref().map_or_else(|| gateway.address(), |relay| relay.address);
     for dialect in DIALECTS {
         for compression in COMPRESSIONS {
             for (name, case) in cases {
@@ -147,6 +155,17 @@ async fn every_dialect_keeps_the_laws_over_tls() {
 async fn every_dialect_carries_large_messages_over_tls() {
     let parts = Parts { api: "policies: { validate: { max_message: 16MiB } }", ..Parts::default() };
     all_over(Between::Tls, parts, LARGE_CASES).await;
+}
+
+#[tokio::test]
+async fn every_dialect_keeps_the_laws_over_http3() {
+    all_over(Between::Quic, Parts::default(), CASES).await;
+}
+
+#[tokio::test]
+async fn every_dialect_carries_large_messages_over_http3() {
+    let parts = Parts { api: "policies: { validate: { max_message: 16MiB } }", ..Parts::default() };
+    all_over(Between::Quic, parts, LARGE_CASES).await;
 }
 
 #[tokio::test]

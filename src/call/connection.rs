@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use http::HeaderValue;
+
 use crate::call::ClientCertificate;
 use crate::call::Secured;
 
@@ -19,13 +21,22 @@ pub struct Connection {
     pub header_count_max: usize,
     /// What TLS says of it; `None` is in the clear.
     pub secured: Option<Secured>,
+    /// What responses say of other ways to the same service (RFC 7838).
+    pub alt_svc: Option<HeaderValue>,
     ending: AtomicBool,
 }
 
 impl Connection {
     /// A connection that goes on.
     pub fn new(peer: SocketAddr, listener: Arc<str>, header_count_max: usize) -> Self {
-        Self { peer, listener, header_count_max, secured: None, ending: AtomicBool::new(false) }
+        Self {
+            peer,
+            listener,
+            header_count_max,
+            secured: None,
+            alt_svc: None,
+            ending: AtomicBool::new(false),
+        }
     }
 
     /// The client's certificate, if it showed one.

@@ -139,7 +139,7 @@ fn configuration(asked: &Addresses, backend: SocketAddr) -> String {
     format!(
         "listeners:\n\
          - {{ name: {LISTENER}, address: \"{listen}\" }}\n\
-         - {{ name: {TLS_LISTENER}, address: \"{listen_tls}\", tls: {{ certificates: [{{ cert: made, key: made }}] }} }}\n\
+         - {{ name: {TLS_LISTENER}, address: \"{listen_tls}\", tls: {{ certificates: [{{ cert: made, key: made }}] }}, http3: true }}\n\
          modules: [{{ name: demo }}]\n\
          upstreams: [{{ name: demo, endpoints: [{{ address: \"{backend}\" }}] }}]\n\
          apis: [{{ name: demo, module: demo, services: [transom.demo.v1.Library], upstream: demo, openapi: {{ path: /openapi.json }} }}]\n\

@@ -87,7 +87,8 @@ fn listener(raw: &Raw, named: &[Raw]) -> Listener {
     let (address, address_at) = address(raw);
     let limits = section(raw, "limits", listener_limits);
     let tls = raw.get("tls").map(|raw| tls(raw, named));
-    Listener { at: raw.at(), name: text(raw, "name"), address, address_at, tls, limits }
+    let http3 = boolean(raw, "http3");
+    Listener { at: raw.at(), name: text(raw, "name"), address, address_at, tls, http3, limits }
 }
 
 fn tls(raw: &Raw, named: &[Raw]) -> Tls {

@@ -47,6 +47,13 @@ pub(super) fn check(root: &Raw, diag: &mut Diag) {
         alike(named(admin, "tokens"), "tokens", diag);
     }
     overlaps(root, diag);
+    for listener in root.get("listeners").map(Raw::items).unwrap_or_default() {
+        if let Some(http3) = listener.get("http3").filter(|http3| http3.boolean() == Some(true))
+            && listener.get("tls").is_none()
+        {
+            diag.fault(&http3.at(), "HTTP/3 needs TLS", "give the listener `tls`, or leave `http3` out");
+        }
+    }
     for slots in levels(root) {
         cookies_for_all(slots, diag);
     }

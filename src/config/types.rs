@@ -75,6 +75,8 @@ pub struct Listener {
     pub address_at: At,
     /// Speaks TLS; `None` is in the clear.
     pub tls: Option<Tls>,
+    /// HTTP/3 on the same port number; only with TLS.
+    pub http3: bool,
     /// What one listener lets clients hold.
     pub limits: ListenerLimits,
 }

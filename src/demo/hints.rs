@@ -60,6 +60,7 @@ const BLOCKS: &[Block] = &[
         commands: &[
             "curl -k https://{tls}/v1/shelves/harbour/books/the-lamp",
             "grpcurl -insecure {tls} list",
+            "buf curl --http3 -k https://{tls}/transom.demo.v1.Library/GetBook -d '{\"name\":\"shelves/harbour/books/the-lamp\"}'",
         ],
     },
     Block { title: "What the gateway saw", commands: &["curl http://{admin}/metrics"] },

@@ -335,6 +335,9 @@ impl Service for Gateway {
                 bridge.refuse(&refusal, content_type).map(Answer::Whole)
             }
         };
+        if let Some(alt_svc) = &connection.alt_svc {
+            response.headers_mut().insert(http::header::ALT_SVC, alt_svc.clone());
+        }
         page.tell(response.headers_mut());
         response
     }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::listen::Lanes;
 use crate::listen::Terms;
 use crate::listen::table::Table;
+use crate::listen::worker::Carrier;
 use crate::listen::worker::Handed;
 use crate::net::set_up;
 use crate::observe::Counter;
@@ -87,14 +88,17 @@ impl Acceptor {
 
     fn take(&self, socket: TcpStream, peer: SocketAddr, lanes: &Lanes) {
         let terms = self.terms.load_full();
-        let place = match self.table.admit(peer, &terms) {
+        let mut place = match self.table.admit(peer, &terms) {
             Ok(place) => place,
             Err(full) => return self.refused.increment(full.name()),
         };
         if set_up(&socket).is_err() {
             return self.refused.increment("socket_gone");
         }
-        match lanes.hand(socket, place, terms) {
+        if let Some(alt_svc) = &terms.alt_svc {
+            place.offer(alt_svc.clone());
+        }
+        match lanes.hand(Carrier::Tcp(socket), place, terms) {
             Handed::Over => self.accepted.increment(),
             Handed::NoRoom => self.refused.increment("workers_busy"),
         }

@@ -6,9 +6,11 @@
 //! An accepted connection goes to the worker that has the fewest, and stays there.
 
 pub mod accept;
+pub mod endpoint;
 mod guarded;
 mod h1;
 mod h2;
+mod h3;
 mod leftover;
 mod pace;
 mod switched;
@@ -18,6 +20,8 @@ mod watchdog;
 pub mod worker;
 
 use std::sync::Arc;
+
+use http::HeaderValue;
 
 pub use accept::Acceptor;
 pub use accept::Bound;
@@ -35,4 +39,6 @@ pub struct Terms {
     pub limits: Limits,
     /// Speaks TLS; `None` is in the clear.
     pub tls: Option<Arc<Tls>>,
+    /// What responses over TCP say of HTTP/3, where it is spoken.
+    pub alt_svc: Option<HeaderValue>,
 }

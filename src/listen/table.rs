@@ -17,6 +17,7 @@ use std::task::Context;
 use std::task::Poll;
 
 use futures_util::task::AtomicWaker;
+use http::HeaderValue;
 use tokio::sync::Notify;
 
 use crate::call::Connection;
@@ -161,6 +162,12 @@ impl Table {
         })
     }
 
+    /// Whether handshakes under way are many of those that may be.
+    pub(crate) fn is_loaded(&self, terms: &Terms) -> bool {
+        let max = terms.tls.as_ref().map_or(0, |tls| tls.max_handshakes.get());
+        self.lock().shaking.len() * RETRY_SHARE >= max
+    }
+
     /// Moves every connection on, and those that come later.
     pub fn tell(&self, stage: Stage) {
         let mut open = self.lock();
@@ -266,6 +273,13 @@ impl Place {
         Ok(())
     }
 
+    /// What responses say of other ways to the same service. Nobody else has the connection yet.
+    pub(crate) fn offer(&mut self, alt_svc: HeaderValue) {
+        if let Some(connection) = Arc::get_mut(&mut self.connection) {
+            connection.alt_svc = Some(alt_svc);
+        }
+    }
+
     /// The handshake is over, with this outcome.
     pub(crate) fn shaken(&self, outcome: &'static str) {
         self.slot.table.lock().shaking.remove(&self.slot.id);
@@ -338,3 +352,5 @@ impl Drop for Slot {
         }
     }
 }
+/// Addresses must be proven once a quarter of the handshakes that may be under way are.
+const RETRY_SHARE: usize = 4;

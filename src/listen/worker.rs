@@ -23,6 +23,7 @@ use crate::listen::guarded::Guard;
 use crate::listen::guarded::Guarded;
 use crate::listen::h1;
 use crate::listen::h2;
+use crate::listen::h3;
 use crate::listen::tls::Shaken;
 use crate::listen::tls::Spoken;
 use crate::listen::tls::Tls;
@@ -32,11 +33,18 @@ use crate::wire::h1_guard::Limits as H1Limits;
 
 /// A connection on its way to its worker.
 pub struct Accepted {
-    /// Not blocking, not registered with a runtime yet.
-    pub(crate) socket: std::net::TcpStream,
+    pub(crate) carrier: Carrier,
     pub(crate) place: Place,
     pub(crate) terms: Arc<Terms>,
     pub(crate) counted: Counted,
+}
+
+/// What carries a connection.
+pub(crate) enum Carrier {
+    /// A socket, not blocking and not registered with a runtime yet.
+    Tcp(std::net::TcpStream),
+    /// A client that greeted a QUIC endpoint, and how it is shaken hands for.
+    Quic(Box<quinn::Incoming>, Arc<quinn::ServerConfig>),
 }
 
 /// The ways to the workers; a connection takes the one with the fewest.
@@ -66,13 +74,13 @@ impl Lanes {
     }
 
     /// Hands a connection to the worker that has the fewest.
-    pub(crate) fn hand(&self, socket: std::net::TcpStream, place: Place, terms: Arc<Terms>) -> Handed {
+    pub(crate) fn hand(&self, carrier: Carrier, place: Place, terms: Arc<Terms>) -> Handed {
         let Some(lane) = self.0.iter().min_by_key(|lane| lane.open.load(Ordering::Relaxed)) else {
             return Handed::NoRoom;
         };
         lane.open.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(lane.open.clone());
-        match lane.queue.try_send(Accepted { socket, place, terms, counted }) {
+        match lane.queue.try_send(Accepted { carrier, place, terms, counted }) {
             Ok(()) => Handed::Over,
             Err(_) => Handed::NoRoom,
         }
@@ -119,7 +127,17 @@ pub async fn run<S: Service>(mut queue: mpsc::Receiver<Accepted>, service: Arc<S
 }
 
 async fn serve<S: Service>(accepted: Accepted, service: Arc<S>) {
-    let Accepted { socket, place, terms, counted } = accepted;
+    let Accepted { carrier, place, terms, counted } = accepted;
+    let socket = match carrier {
+        Carrier::Tcp(socket) => socket,
+        Carrier::Quic(incoming, server) => {
+            if let Some(tls) = &terms.tls {
+                Box::pin(h3::serve(*incoming, server, tls, service, place, &terms.limits)).await;
+            }
+            drop(counted);
+            return;
+        }
+    };
     let Ok(socket) = TcpStream::from_std(socket) else { return };
     match &terms.tls {
         None => converse(socket, Spoken::Unsaid, service, place, &terms.limits).await,

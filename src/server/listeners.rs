@@ -1,7 +1,9 @@
 //! The sockets that are open: reconciled with each configuration, drained at the end.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -9,6 +11,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -27,9 +30,12 @@ use crate::listen::Stage;
 use crate::listen::Terms;
 use crate::listen::Tls;
 use crate::listen::accept::Stop;
+use crate::listen::endpoint;
 use crate::listen::table::Table;
 use crate::listen::tls;
 use crate::listen::worker;
+use crate::observe::Counter;
+use crate::observe::Counters;
 use crate::observe::Observe;
 
 /// Every open socket.
@@ -55,13 +61,16 @@ struct Open {
     bound: SocketAddr,
     table: Arc<Table>,
     stop: watch::Sender<Stop>,
+    /// Ends accepting over QUIC, where that is spoken.
+    quic: Option<watch::Sender<Stop>>,
+    accepted: Counter,
+    refused: Counters,
 }
 
 /// Sockets that are bound, not yet accepted from.
 pub(super) struct Prepared {
     fresh: Vec<Fresh>,
-    /// By name, with the terms of connections to come.
-    kept: Vec<(String, Terms)>,
+    kept: Vec<Kept>,
 }
 
 struct Fresh {
@@ -69,7 +78,16 @@ struct Fresh {
     asked: SocketAddr,
     terms: Terms,
     bound: Bound,
+    quic: Option<UdpSocket>,
     kind: Kind,
+}
+
+/// A listener that stays, with the terms of connections to come.
+struct Kept {
+    name: String,
+    terms: Terms,
+    /// The socket of HTTP/3 where it is new.
+    quic: Option<UdpSocket>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +98,7 @@ enum Kind {
 
 impl Prepared {
     fn keeps(&self, name: &str) -> bool {
-        self.kept.iter().any(|(kept, _)| kept == name)
+        self.kept.iter().any(|kept| kept.name == name)
     }
 }
 
@@ -89,6 +107,7 @@ struct Wanted<'a> {
     address: SocketAddr,
     at: &'a At,
     terms: Terms,
+    http3: bool,
     kind: Kind,
 }
 
@@ -109,18 +128,19 @@ impl Listeners {
         let secured = tls::read(config, &self.secured(), diag);
         let inner = self.lock();
         let (mut fresh, mut kept) = (Vec::new(), Vec::new());
-        for Wanted { name, address, at, terms, kind } in wanted(config, &secured) {
-            if inner.open.get(&name).is_some_and(|open| open.asked == address) {
-                kept.push((name, terms));
+        for Wanted { name, address, at, mut terms, http3, kind } in wanted(config, &secured) {
+            if let Some(open) = inner.open.get(&name).filter(|open| open.asked == address) {
+                terms.alt_svc = http3.then(|| alt_svc(open.bound.port()));
+                let quic = match open.quic {
+                    None if http3 => bind_udp(open.bound, at, diag),
+                    _ => None,
+                };
+                kept.push(Kept { name, terms, quic });
                 continue;
             }
-            match Bound::bind(address) {
-                Ok(bound) => fresh.push(Fresh { name, asked: address, terms, bound, kind }),
-                Err(error) => diag.fault(
-                    at,
-                    format!("can't listen on {address}: {error}"),
-                    "choose another address, or end what uses this one",
-                ),
+            if let Some((bound, quic)) = bind(address, http3, at, diag) {
+                terms.alt_svc = http3.then(|| alt_svc(bound.address.port()));
+                fresh.push(Fresh { name, asked: address, terms, bound, quic, kind });
             }
         }
         Prepared { fresh, kept }
@@ -132,16 +152,19 @@ impl Listeners {
         let Some(lanes) = inner.lanes.clone() else { return };
         let gone: Vec<String> = inner.open.keys().filter(|name| !prepared.keeps(name)).cloned().collect();
         for name in gone {
-            if let Some(open) = inner.open.remove(&name) {
-                let _ = open.stop.send(Stop::Yes);
+            if let Some(mut open) = inner.open.remove(&name) {
+                open.close();
                 open.table.tell(Stage::Draining);
                 inner.leaving.push(open.table);
             }
         }
         inner.leaving.retain(|table| !table.is_empty());
-        for (name, terms) in prepared.kept {
-            if let Some(open) = inner.open.get(&name) {
+        for Kept { name, terms, quic } in prepared.kept {
+            if let Some(open) = inner.open.get_mut(&name) {
                 open.terms.store(Arc::new(terms));
+                if let Some(socket) = quic {
+                    open.quic = Some(self.open_quic(open.acceptor(), socket, &lanes));
+                }
             }
         }
         self.readiness.status_apart(config.status.is_some());
@@ -152,19 +175,16 @@ impl Listeners {
     }
 
     fn open(&self, fresh: Fresh, lanes: &Lanes, config: &Config) -> Open {
-        let Fresh { name, asked, terms, bound, kind } = fresh;
+        let Fresh { name, asked, terms, bound, quic, kind } = fresh;
         let metrics = self.observe.metrics.listener(&name);
         let resets = self.observe.metrics.client_resets.clone();
         let table = Table::new(&name, metrics.connections, resets, metrics.handshakes);
         let terms = Arc::new(ArcSwap::from_pointee(terms));
         let (stop, stopped) = watch::channel(Stop::No);
-        let address = bound.address;
-        let acceptor = Acceptor {
-            table: table.clone(),
-            terms: terms.clone(),
-            accepted: metrics.accepted,
-            refused: metrics.refused,
-        };
+        let (accepted, refused) = (metrics.accepted, metrics.refused);
+        let mut open =
+            Open { asked, terms, bound: bound.address, table, stop, quic: None, accepted, refused };
+        let acceptor = open.acceptor();
         let own = match kind {
             Kind::Gateway => None,
             Kind::Own(scope) => {
@@ -184,8 +204,22 @@ impl Listeners {
                 self.control.spawn(accept(acceptor, bound, lanes, stopped));
             }
         }
-        tracing::info!(listener = name.as_str(), %address, "listening");
-        Open { asked, terms, bound: address, table, stop }
+        open.quic = quic.map(|socket| self.open_quic(open.acceptor(), socket, lanes));
+        let (address, http3) = (open.bound, open.quic.is_some());
+        tracing::info!(listener = %name, %address, http3, "listening");
+        open
+    }
+
+    /// Accepts over QUIC until what is returned says so, or is dropped.
+    fn open_quic(&self, acceptor: Acceptor, socket: UdpSocket, lanes: &Lanes) -> watch::Sender<Stop> {
+        let (stop, stopped) = watch::channel(Stop::No);
+        let lanes = lanes.clone();
+        self.accepting.spawn(async move {
+            if let Err(error) = acceptor.run_quic(socket, lanes, stopped).await {
+                tracing::error!(%error, "HTTP/3 of a listener has ended");
+            }
+        });
+        stop
     }
 
     /// TLS of the open listeners, by name.
@@ -219,8 +253,8 @@ impl Listeners {
         // Who hasn't heard of it yet may still connect for a moment, and is served.
         self.tell(Stage::Draining, Own::Kept);
         tokio::time::sleep(GRACE.min(timeout / 4)).await;
-        for open in self.lock().open.values().filter(|open| !open.is_own()) {
-            let _ = open.stop.send(Stop::Yes);
+        for open in self.lock().open.values_mut().filter(|open| !open.is_own()) {
+            open.close();
         }
         self.tell(Stage::Draining, Own::Kept);
         if tokio::time::timeout_at(end, self.emptied()).await.is_err() {
@@ -229,9 +263,7 @@ impl Listeners {
         }
         self.tell(Stage::Closed, Own::Closed);
         let mut inner = self.lock();
-        for open in inner.open.values() {
-            let _ = open.stop.send(Stop::Yes);
-        }
+        inner.open.values_mut().for_each(Open::close);
         inner.open.clear();
         inner.lanes = None;
     }
@@ -272,6 +304,21 @@ enum Own {
 }
 
 impl Open {
+    fn acceptor(&self) -> Acceptor {
+        Acceptor {
+            table: self.table.clone(),
+            terms: self.terms.clone(),
+            accepted: self.accepted.clone(),
+            refused: self.refused.clone(),
+        }
+    }
+
+    /// Takes no more connections.
+    fn close(&mut self) {
+        let _ = self.stop.send(Stop::Yes);
+        self.quic = None;
+    }
+
     fn is_own(&self) -> bool {
         matches!(self.table.listener(), ADMIN | STATUS)
     }
@@ -288,17 +335,23 @@ fn wanted<'a>(config: &'a Config, secured: &HashMap<String, Arc<Tls>>) -> Vec<Wa
         name: listener.name.clone(),
         address: listener.address,
         at: &listener.address_at,
-        terms: Terms { limits: listener.limits.clone(), tls: secured.get(&listener.name).cloned() },
+        terms: Terms {
+            limits: listener.limits.clone(),
+            tls: secured.get(&listener.name).cloned(),
+            alt_svc: None,
+        },
+        http3: listener.http3,
         kind: Kind::Gateway,
     };
     let mut all: Vec<Wanted<'_>> = config.listeners.iter().map(gateway).collect();
-    let terms = Terms { limits: own_limits(), tls: None };
+    let terms = Terms { limits: own_limits(), tls: None, alt_svc: None };
     let admin = &config.admin;
     all.push(Wanted {
         name: ADMIN.into(),
         address: admin.address,
         at: &admin.address_at,
         terms: terms.clone(),
+        http3: false,
         kind: Kind::Own(Scope::Admin),
     });
     if let Some(status) = &config.status {
@@ -307,10 +360,50 @@ fn wanted<'a>(config: &'a Config, secured: &HashMap<String, Arc<Tls>>) -> Vec<Wa
             address: status.address,
             at: &status.address_at,
             terms,
+            http3: false,
             kind: Kind::Own(Scope::Status),
         });
     }
     all
+}
+
+/// Binds the sockets of a new listener; `None` where a fault was reported.
+fn bind(address: SocketAddr, http3: bool, at: &At, diag: &mut Diag) -> Option<(Bound, Option<UdpSocket>)> {
+    // A free port of TCP may be taken in UDP: with port 0 another one does as well.
+    let attempts = if http3 && address.port() == 0 { FREE_PORT_ATTEMPTS } else { 1 };
+    for attempt in 1..=attempts {
+        let bound = match Bound::bind(address) {
+            Ok(bound) => bound,
+            Err(error) => {
+                diag.fault(at, format!("can't listen on {address}: {error}"), IN_USE);
+                return None;
+            }
+        };
+        if !http3 {
+            return Some((bound, None));
+        }
+        match endpoint::bind(bound.address) {
+            Ok(quic) => return Some((bound, Some(quic))),
+            Err(_) if attempt < attempts => {}
+            Err(error) => return unbound(bound.address, &error, at, diag),
+        }
+    }
+    None
+}
+
+fn bind_udp(address: SocketAddr, at: &At, diag: &mut Diag) -> Option<UdpSocket> {
+    endpoint::bind(address).map_or_else(|error| unbound(address, &error, at, diag), Some)
+}
+
+fn unbound<T>(address: SocketAddr, error: &io::Error, at: &At, diag: &mut Diag) -> Option<T> {
+    diag.fault(at, format!("can't listen on {address} over UDP, for HTTP/3: {error}"), IN_USE);
+    None
+}
+
+/// Tells clients of HTTP/3 on a port, for a day (RFC 9114, section 3.1.1).
+fn alt_svc(port: u16) -> HeaderValue {
+    let text = format!("h3=\":{port}\"; ma=86400");
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("clear"))
 }
 
 fn own_limits() -> Limits {
@@ -327,6 +420,10 @@ fn own_limits() -> Limits {
     }
 }
 
+/// What to do about an address that is taken.
+/// How often a port is looked for that is free in TCP and UDP.
+const FREE_PORT_ATTEMPTS: usize = 16;
+const IN_USE: &str = "choose another address, or end what uses this one";
 /// The names of the gateway's own listeners in logs and metrics.
 const ADMIN: &str = "admin";
 const STATUS: &str = "status";

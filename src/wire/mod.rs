@@ -5,4 +5,5 @@ pub mod compress;
 pub mod frame;
 pub mod h1_guard;
 pub mod h2_guard;
+pub mod h3_scan;
 pub mod send;

@@ -226,11 +226,7 @@ impl Relay {
             while let Ok((mut plain, _)) = listener.accept().await {
                 let (h1, h2) = (h1.clone(), h2.clone());
                 relayed.spawn(async move {
-                    let mut first = [0; 3];
-                    while plain.peek(&mut first).await.is_ok_and(|read| (1..3).contains(&read)) {
-                        tokio::task::yield_now().await;
-                    }
-                    let config = if first == *b"PRI" { h2 } else { h1 };
+                    let config = if first_bytes(&plain).await == *b"PRI" { h2 } else { h1 };
                     let mut secured = connect(&config, to, name).await.expect("TLS is spoken");
                     // Either side may break off.
                     let _ = tokio::io::copy_bidirectional(&mut plain, &mut secured).await;
@@ -239,6 +235,15 @@ impl Relay {
         });
         Self { address, _tasks: tasks }
     }
+}
+
+/// The first bytes of a connection, which tell HTTP/2 from HTTP/1.1; they are left there.
+pub(crate) async fn first_bytes(socket: &TcpStream) -> [u8; 3] {
+    let mut first = [0; 3];
+    while socket.peek(&mut first).await.is_ok_and(|read| (1..3).contains(&read)) {
+        tokio::task::yield_now().await;
+    }
+    first
 }
 
 /// What the system keeps of what a client hasn't read.

@@ -25,7 +25,7 @@ pub(in crate::config) static LISTENER: Section = Section {
         key("name", Shape::Scalar(&NAME), Must, "names it in logs and metrics"),
         key("address", Shape::Scalar(&ADDRESS), Must, "IP address and port; port 0 takes a free one"),
         key("tls", Shape::Section(&TLS), May, "speaks TLS here; without it HTTP/1.1 and HTTP/2 in the clear"),
-        later("http3", Shape::Bool, Or("false"), "HTTP/3 on the same port number, over UDP"),
+        key("http3", Shape::Bool, Or("false"), "HTTP/3 on the same port number, over UDP"),
         later("proxy_protocol", Shape::Bool, Or("false"), "connections start with a PROXY protocol header"),
         key("limits", Shape::Section(&LIMITS), Or("{}"), "what clients of this listener may hold"),
     ],

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::crypto::rustls::QuicServerConfig;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
@@ -34,15 +35,19 @@ use crate::listen::tls::pem::Wrong;
 
 pub(crate) use shake::Shaken;
 pub(crate) use shake::Spoken;
+pub(crate) use shake::secured;
 pub(crate) use shake::shake;
+pub(crate) use shake::why_alert;
 
 /// TLS of one listener; a change of its files makes a new one, for handshakes to come.
 pub struct Tls {
     server: Arc<ServerConfig>,
+    /// The same for HTTP/3.
+    pub(crate) quic: Arc<QuicServerConfig>,
     names: Arc<Names>,
     clients: Option<Clients>,
     tickets: Arc<dyn ProducesTickets>,
-    handshake_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
     /// Handshakes under way at the same time.
     pub max_handshakes: NonZeroUsize,
 }
@@ -132,7 +137,12 @@ impl Reader<'_> {
         server.ticketer = tickets.clone();
         // Tickets alone: nothing is kept here for clients that may never come back.
         server.session_storage = Arc::new(NoServerSessionStorage {});
+        let mut over_quic = server.clone();
+        over_quic.alpn_protocols = vec![ALPN_H3.into()];
+        let quic = QuicServerConfig::try_from(over_quic)
+            .map_err(|_| rustls::Error::General("no cipher suite that QUIC begins with".into()))?;
         Ok(Tls {
+            quic: Arc::new(quic),
             server: Arc::new(server),
             names,
             clients,
@@ -186,3 +196,4 @@ impl Reader<'_> {
 /// The protocols that are negotiated (RFC 7301), the preferred one first.
 const ALPN_H2: &[u8] = b"h2";
 const ALPN_H1: &[u8] = b"http/1.1";
+const ALPN_H3: &[u8] = b"h3";

@@ -8,6 +8,7 @@ use rustls::CertificateError;
 use rustls::HandshakeKind;
 use rustls::ProtocolVersion;
 use rustls::ServerConnection;
+use rustls::pki_types::CertificateDer;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -72,22 +73,33 @@ async fn attempt(mut socket: TcpStream, tls: &Tls) -> Result<(TlsStream<TcpStrea
     }
     let io = TlsAcceptor::from(tls.server.clone()).accept(socket).await.map_err(|error| why(&error))?;
     let session = io.get_ref().1;
-    let shown = session.peer_certificates().and_then(<[_]>::first);
-    let client = shown.map(clients::inspect).transpose()?;
+    let version = if session.protocol_version() == Some(ProtocolVersion::TLSv1_3) { "1.3" } else { "1.2" };
+    let secured =
+        secured(tls, version, session.server_name(), session.peer_certificates().unwrap_or_default())?;
+    Ok((io, secured))
+}
+
+/// What a finished handshake says of its connection.
+pub(crate) fn secured(
+    tls: &Tls,
+    version: &'static str,
+    server_name: Option<&str>,
+    shown: &[CertificateDer<'_>],
+) -> Result<Secured, &'static str> {
+    let client = shown.first().map(clients::inspect).transpose()?;
     let forwarded = match (&client, &tls.clients) {
         (Some(client), Some(Clients { forward: ForwardCertificate::Yes, .. })) => {
             Some(clients::forwarded(client).ok_or("certificate_invalid")?)
         }
         _ => None,
     };
-    let secured = Secured {
+    Ok(Secured {
         client: client.map(Arc::new),
         forwarded,
-        version: if session.protocol_version() == Some(ProtocolVersion::TLSv1_3) { "1.3" } else { "1.2" },
-        server_name: session.server_name().map(|name| name.to_ascii_lowercase().into()),
+        version,
+        server_name: server_name.map(|name| name.to_ascii_lowercase().into()),
         names: tls.names.clone(),
-    };
-    Ok((io, secured))
+    })
 }
 
 fn spoken(session: &ServerConnection) -> Result<Spoken, &'static str> {
@@ -132,6 +144,20 @@ fn why(error: &io::Error) -> &'static str {
     }
 }
 
+/// The same of a code of QUIC's, which has the alert that was sent in its last byte (RFC 9001, section 4.8).
+pub(crate) fn why_alert(code: u64) -> &'static str {
+    match code.checked_sub(CRYPTO_ERROR) {
+        Some(116) => "certificate_missing",
+        Some(44) => "certificate_revoked",
+        Some(42 | 43 | 45 | 46 | 48 | 51) => "certificate_invalid",
+        Some(40 | 70 | 71 | 109) => "incompatible",
+        Some(120) => "no_protocol",
+        _ => "failed",
+    }
+}
+
+/// The codes of QUIC that stand for alerts of TLS begin here (RFC 9000, section 20.1).
+const CRYPTO_ERROR: u64 = 0x100;
 /// The type of a record that begins a handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
 const IN_HTTP1: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 42\r\n\
