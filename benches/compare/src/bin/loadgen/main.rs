@@ -1,6 +1,9 @@
 //! Closed-loop load on one gateway, every reply checked. Prints one JSON line: requests a
 //! second, latency, and (with --pid) the gateway's own CPU time and memory per request.
 
+mod h3;
+mod secure;
+
 use std::{
     cell::RefCell,
     fs,
@@ -19,9 +22,10 @@ use http::Request;
 use prost::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     task::LocalSet,
 };
+
+use crate::secure::{Io, Secure};
 
 #[derive(Clone, Copy, PartialEq, Debug, ValueEnum)]
 enum Mode {
@@ -43,6 +47,53 @@ enum Mode {
     JsonGet,
     /// JSON over h2c, POST echo.
     JsonH2,
+    /// Native gRPC over HTTP/2 and TLS 1.3, unary echo.
+    GrpcTls,
+    /// JSON over HTTP/1.1 and TLS 1.3, POST echo.
+    JsonTls,
+    /// Native gRPC over HTTP/3, unary echo.
+    GrpcH3,
+    /// JSON over HTTP/3, POST echo.
+    JsonH3,
+    /// Full TLS 1.3 handshakes, a connection each; one counts as a message.
+    Handshake,
+}
+
+impl Mode {
+    fn is_grpc(self) -> bool {
+        matches!(self, Self::Grpc | Self::GrpcStream | Self::GrpcTls | Self::GrpcH3)
+    }
+
+    fn is_secure(self) -> bool {
+        matches!(self, Self::GrpcTls | Self::JsonTls | Self::GrpcH3 | Self::JsonH3 | Self::Handshake)
+    }
+
+    /// The path and the body of a call over HTTP/2 or HTTP/3.
+    fn call(self, args: &Args) -> (&'static str, Bytes) {
+        match self {
+            Self::GrpcStream => {
+                let request = WatchRequest { count: args.stream };
+                ("/bench.v1.Bench/Watch", frame(&request.encode_to_vec()))
+            }
+            _ if self.is_grpc() => ("/bench.v1.Bench/Echo", frame(&order(args.items).encode_to_vec())),
+            _ => ("/v1/echo", Bytes::from(order_json(args.items))),
+        }
+    }
+
+    /// The head of a call over HTTP/2 or HTTP/3.
+    fn head(self, args: &Args, path: &str) -> Request<()> {
+        let scheme = if self.is_secure() { "https" } else { "http" };
+        let mut head = Request::post(format!("{scheme}://{}{path}", args.authority()));
+        head = if self.is_grpc() {
+            head.header("content-type", "application/grpc").header("te", "trailers")
+        } else {
+            head.header("content-type", "application/json")
+        };
+        for (name, value) in args.header.iter().filter_map(|h| h.split_once(':')) {
+            head = head.header(name, value);
+        }
+        head.body(()).expect("head")
+    }
 }
 
 #[derive(Parser, Clone)]
@@ -72,6 +123,17 @@ struct Args {
     /// An extra request header, NAME:VALUE.
     #[arg(long)]
     header: Vec<String>,
+    /// The certificate of the gateway, in PEM; it is for the host of `--name`.
+    #[arg(long)]
+    certificate: Option<std::path::PathBuf>,
+    #[arg(long, default_value = "localhost")]
+    name: String,
+}
+
+impl Args {
+    fn authority(&self) -> &str {
+        if self.mode.is_secure() { &self.name } else { &self.target }
+    }
 }
 
 struct Tally {
@@ -118,11 +180,26 @@ async fn run(args: Args) {
         counting: false,
         done: false,
     }));
+    let secure = args.mode.is_secure().then(|| Secure::new(&args));
     let mut workers = Vec::new();
     for _ in 0..args.connections {
         match args.mode {
-            Mode::Grpc | Mode::GrpcStream | Mode::JsonH2 => {
-                let client = connect_h2(&args.target).await;
+            Mode::GrpcH3 | Mode::JsonH3 => {
+                let client = h3::connect(&args, secure.as_ref().expect("it is secure")).await;
+                for _ in 0..args.streams {
+                    workers.push(tokio::task::spawn_local(h3::worker(
+                        args.clone(),
+                        client.clone(),
+                        tally.clone(),
+                    )));
+                }
+            }
+            Mode::Handshake => {
+                let secure = secure.clone().expect("it is secure");
+                workers.push(tokio::task::spawn_local(handshake_worker(args.clone(), secure, tally.clone())));
+            }
+            Mode::Grpc | Mode::GrpcStream | Mode::JsonH2 | Mode::GrpcTls => {
+                let client = connect_h2(&args, secure.as_ref()).await;
                 for _ in 0..args.streams {
                     workers.push(tokio::task::spawn_local(h2_worker(
                         args.clone(),
@@ -131,7 +208,7 @@ async fn run(args: Args) {
                     )));
                 }
             }
-            _ => workers.push(tokio::task::spawn_local(h1_worker(args.clone(), tally.clone()))),
+            _ => workers.push(tokio::task::spawn_local(h1_worker(args.clone(), secure.clone(), tally.clone()))),
         }
     }
     tokio::time::sleep(Duration::from_secs_f64(args.warmup)).await;
@@ -163,9 +240,8 @@ async fn run(args: Args) {
     }
 }
 
-async fn connect_h2(target: &str) -> SendRequest<Bytes> {
-    let socket = TcpStream::connect(target).await.expect("connect");
-    socket.set_nodelay(true).expect("nodelay");
+async fn connect_h2(args: &Args, secure: Option<&Secure>) -> SendRequest<Bytes> {
+    let socket = secure::dial(args, secure, &[b"h2"]).await.expect("connect");
     let (client, connection) = h2::client::Builder::new()
         .initial_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
@@ -179,26 +255,10 @@ async fn connect_h2(target: &str) -> SendRequest<Bytes> {
 }
 
 async fn h2_worker(args: Args, mut client: SendRequest<Bytes>, tally: Shared) {
-    let grpc = args.mode != Mode::JsonH2;
-    let (path, body) = match args.mode {
-        Mode::GrpcStream => {
-            let request = WatchRequest { count: args.stream };
-            ("/bench.v1.Bench/Watch", frame(&request.encode_to_vec()))
-        }
-        Mode::Grpc => ("/bench.v1.Bench/Echo", frame(&order(args.items).encode_to_vec())),
-        _ => ("/v1/echo", Bytes::from(order_json(args.items))),
-    };
-    let mut head = Request::post(format!("http://{}{path}", args.target));
-    head = if grpc {
-        head.header("content-type", "application/grpc").header("te", "trailers")
-    } else {
-        head.header("content-type", "application/json")
-    };
-    for (name, value) in args.header.iter().filter_map(|h| h.split_once(':')) {
-        head = head.header(name, value);
-    }
-    let head = head.body(()).expect("head");
-    let want = if args.mode == Mode::Grpc { body.len() } else { 0 };
+    let grpc = args.mode.is_grpc();
+    let (path, body) = args.mode.call(&args);
+    let head = args.mode.head(&args, path);
+    let want = if args.mode == Mode::GrpcStream || !grpc { 0 } else { body.len() };
     while !tally.borrow().done {
         let started = Instant::now();
         let outcome = h2_call(&mut client, &head, &body, grpc, want).await;
@@ -245,7 +305,7 @@ async fn h2_call(
     }
 }
 
-async fn h1_worker(args: Args, tally: Shared) {
+async fn h1_worker(args: Args, secure: Option<Secure>, tally: Shared) {
     let (method, path, kind, body) = match args.mode {
         Mode::JsonGet => ("GET", "/v1/customers/cus-7f3a/orders/42", "application/json", Bytes::new()),
         Mode::Web => (
@@ -271,7 +331,7 @@ async fn h1_worker(args: Args, tally: Shared) {
         }
         _ => ("POST", "/v1/echo", "application/json", Bytes::from(order_json(args.items))),
     };
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: {kind}\r\n", args.target);
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: {kind}\r\n", args.authority());
     for (name, value) in args.header.iter().filter_map(|h| h.split_once(':')) {
         head += &format!("{name}: {value}\r\n");
     }
@@ -284,13 +344,13 @@ async fn h1_worker(args: Args, tally: Shared) {
     let mut request = BytesMut::from(head.as_bytes());
     request.extend_from_slice(b"\r\n");
     request.extend_from_slice(&body);
-    let mut socket = TcpStream::connect(&args.target).await.expect("connect");
-    socket.set_nodelay(true).expect("nodelay");
+    let mut socket = secure::dial(&args, secure.as_ref(), &[b"http/1.1"]).await.expect("connect");
     let mut buffer = BytesMut::with_capacity(64 << 10);
     while !tally.borrow().done {
         let started = Instant::now();
         let outcome = async {
             socket.write_all(&request).await.map_err(|e| e.to_string())?;
+            socket.flush().await.map_err(|e| e.to_string())?;
             let reply = h1_reply(&mut socket, &mut buffer).await?;
             check(args.mode, &reply, body.len())
         }
@@ -300,10 +360,25 @@ async fn h1_worker(args: Args, tally: Shared) {
         if failed {
             tokio::time::sleep(Duration::from_millis(20)).await;
             buffer.clear();
-            if let Ok(fresh) = TcpStream::connect(&args.target).await {
+            if let Ok(fresh) = secure::dial(&args, secure.as_ref(), &[b"http/1.1"]).await {
                 socket = fresh;
             }
         }
+    }
+}
+
+async fn handshake_worker(args: Args, secure: Secure, tally: Shared) {
+    while !tally.borrow().done {
+        let started = Instant::now();
+        let outcome = async {
+            let mut socket = secure::dial(&args, Some(&secure), &[b"h2"]).await?;
+            socket.shutdown().await?;
+            // What the gateway says until it has seen the end: without it nothing tells that it was done.
+            let mut rest = Vec::new();
+            socket.read_to_end(&mut rest).await
+        }
+        .await;
+        tally.borrow_mut().record(started, outcome.map(|_| 1).map_err(|error| error.to_string()));
     }
 }
 
@@ -324,7 +399,7 @@ fn check(mode: Mode, reply: &[u8], sent: usize) -> Result<(), String> {
 }
 
 /// Reads one HTTP/1.1 reply (content-length or chunked) and checks its status.
-async fn h1_reply(socket: &mut TcpStream, buffer: &mut BytesMut) -> Result<BytesMut, String> {
+async fn h1_reply(socket: &mut Box<dyn Io>, buffer: &mut BytesMut) -> Result<BytesMut, String> {
     let head_end = loop {
         if let Some(at) = find(buffer, b"\r\n\r\n") {
             break at + 4;
@@ -353,7 +428,7 @@ async fn h1_reply(socket: &mut TcpStream, buffer: &mut BytesMut) -> Result<Bytes
     Ok(body)
 }
 
-async fn chunked(socket: &mut TcpStream, buffer: &mut BytesMut) -> Result<BytesMut, String> {
+async fn chunked(socket: &mut Box<dyn Io>, buffer: &mut BytesMut) -> Result<BytesMut, String> {
     let mut body = BytesMut::new();
     loop {
         let line_end = loop {
@@ -378,7 +453,7 @@ async fn chunked(socket: &mut TcpStream, buffer: &mut BytesMut) -> Result<BytesM
     }
 }
 
-async fn more(socket: &mut TcpStream, buffer: &mut BytesMut) -> Result<(), String> {
+async fn more(socket: &mut Box<dyn Io>, buffer: &mut BytesMut) -> Result<(), String> {
     match socket.read_buf(buffer).await {
         Ok(0) => Err("connection closed".into()),
         Ok(_) => Ok(()),
