@@ -6,4 +6,5 @@ pub mod frame;
 pub mod h1_guard;
 pub mod h2_guard;
 pub mod h3_scan;
+pub mod proxy;
 pub mod send;
