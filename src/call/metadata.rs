@@ -5,7 +5,8 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::header;
 
-/// Removes from a client's head what belongs to its own hop or only the gateway may say.
+/// Removes from a client's head what belongs to its own hop or only the gateway may say. Who calls is told
+/// anew by [`Onward`](crate::call::Onward).
 ///
 /// Names that `Connection` lists are hop-by-hop too (RFC 9110, section 7.6.1); over HTTP/2
 /// the field itself is malformed and never gets here.
@@ -13,6 +14,7 @@ pub fn clean_request(headers: &mut HeaderMap) {
     clean(headers, |name| {
         is_of_the_hop(name)
             || matches!(name, "host" | "content-length" | "accept-encoding")
+            || says_origin(name)
             || (name.starts_with('x') && IDENTITY.iter().any(|own| same_but_for_underscores(name, own)))
     });
 }
@@ -106,6 +108,19 @@ fn is_of_the_hop(name: &str) -> bool {
     }
 }
 
+/// Whether a field says where a request comes from, to any reader: clients may say what they like in it.
+pub fn says_origin(name: &str) -> bool {
+    match name.as_bytes().first() {
+        Some(b'f') => name == "forwarded",
+        Some(b'x') => {
+            let begins =
+                |with: &str| name.get(..with.len()).is_some_and(|n| same_but_for_underscores(n, with));
+            begins("x-forwarded-") || same_but_for_underscores(name, "x-real-ip")
+        }
+        _ => false,
+    }
+}
+
 /// Compares names as CGI-like backends do, which read `_` and `-` alike.
 fn same_but_for_underscores(name: &str, own: &str) -> bool {
     name.len() == own.len() && name.bytes().zip(own.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
@@ -151,6 +166,14 @@ mod tests {
             "x-credential-id",
             "x-forwarded-client-cert",
             "x_forwarded_client-cert",
+            "x-forwarded-for",
+            "x-forwarded_for",
+            "x_forwarded_host",
+            "x-forwarded-proto",
+            "x-forwarded-port",
+            "x-real-ip",
+            "x_real_ip",
+            "forwarded",
             "te",
         ] {
             headers.insert(name, HeaderValue::from_static("forged"));
@@ -173,6 +196,8 @@ mod tests {
             ("grpc-metadata-x-tenant", "a"),
             ("grpc-metadata-x-consumer-name", "forged"),
             ("grpc-metadata-grpc-status", "0"),
+            ("grpc-metadata-x-forwarded-for", "6.6.6.6"),
+            ("grpc-metadata-forwarded", "for=6.6.6.6"),
             ("grpc-status", "0"),
             ("content-type", "application/json"),
             ("content-length", "2"),

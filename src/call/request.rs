@@ -10,6 +10,7 @@ use http::uri::Authority;
 use crate::call::Connection;
 use crate::call::Dialect;
 use crate::call::Method;
+use crate::call::Origin;
 
 /// A call as the policies see it and the upstream gets it.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Call {
     pub authority: Option<Authority>,
     /// The client's connection.
     pub connection: Arc<Connection>,
+    /// Who calls, as far as it is believed: the peer of the connection, or whom trusted proxies name.
+    pub origin: Origin,
     /// Request metadata, `content-type` and `grpc-encoding` included, as it goes upstream.
     pub metadata: HeaderMap,
     /// When the head was read.

@@ -40,6 +40,7 @@ use crate::config::types::ModuleSource;
 use crate::config::types::Observe;
 use crate::config::types::Pool;
 use crate::config::types::Protocol;
+use crate::config::types::ProxyProtocol;
 use crate::config::types::Rest;
 use crate::config::types::Server;
 use crate::config::types::Slot;
@@ -88,7 +89,20 @@ fn listener(raw: &Raw, named: &[Raw]) -> Listener {
     let limits = section(raw, "limits", listener_limits);
     let tls = raw.get("tls").map(|raw| tls(raw, named));
     let http3 = boolean(raw, "http3");
-    Listener { at: raw.at(), name: text(raw, "name"), address, address_at, tls, http3, limits }
+    let proxy_protocol = match boolean(raw, "proxy_protocol") {
+        true => ProxyProtocol::Required,
+        false => ProxyProtocol::No,
+    };
+    Listener {
+        at: raw.at(),
+        name: text(raw, "name"),
+        address,
+        address_at,
+        tls,
+        http3,
+        proxy_protocol,
+        limits,
+    }
 }
 
 fn tls(raw: &Raw, named: &[Raw]) -> Tls {
@@ -146,9 +160,11 @@ fn listener_limits(raw: &Raw) -> ListenerLimits {
 }
 
 fn server(raw: &Raw) -> Server {
+    let trusted = raw.get("trusted_proxies").map(Raw::items).unwrap_or_default().iter();
     Server {
         workers: unless(raw, "workers", "0", count),
         drain_timeout: duration(raw, "drain_timeout"),
+        trusted_proxies: trusted.filter_map(|item| item.text()?.parse().ok()).collect(),
         buffer_bytes: size(raw, "buffer_bytes"),
         reflection: boolean(raw, "reflection"),
         health: boolean(raw, "health"),

@@ -54,6 +54,7 @@ pub(super) fn check(root: &Raw, diag: &mut Diag) {
             diag.fault(&http3.at(), "HTTP/3 needs TLS", "give the listener `tls`, or leave `http3` out");
         }
     }
+    nobody_trusted(root, diag);
     for slots in levels(root) {
         cookies_for_all(slots, diag);
     }
@@ -87,6 +88,21 @@ fn cookies_for_all(slots: &Raw, diag: &mut Diag) {
         let help =
             "list the origins, or leave `credentials` out: pages of any site would call as their visitor";
         diag.fault(&every.at(), "`*` can't stand beside `credentials: true`", help);
+    }
+}
+
+/// Where PROXY headers are due and nobody may send one, nobody could connect.
+fn nobody_trusted(root: &Raw, diag: &mut Diag) {
+    let trusted = root.get("server").and_then(|server| server.get("trusted_proxies"));
+    if trusted.is_some_and(|list| !list.items().is_empty()) {
+        return;
+    }
+    let listeners = root.get("listeners").map(Raw::items).unwrap_or_default().iter();
+    for asked in listeners.filter_map(|listener| listener.get("proxy_protocol")) {
+        if asked.boolean() == Some(true) {
+            let help = "list your proxies in `server`: `trusted_proxies: [\"10.0.0.0/8\"]`";
+            diag.fault(&asked.at(), "no proxy is trusted to send PROXY headers", help);
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::config::fault::At;
 use crate::config::host::HostPattern;
 use crate::config::raw::Raw;
@@ -77,8 +79,19 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// HTTP/3 on the same port number; only with TLS.
     pub http3: bool,
+    /// Whether connections begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocol,
     /// What one listener lets clients hold.
     pub limits: ListenerLimits,
+}
+
+/// Whether TCP connections begin with a PROXY header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// They don't.
+    No,
+    /// All do; only trusted proxies may connect.
+    Required,
 }
 
 /// Bounds of one listener.
@@ -86,7 +99,7 @@ pub struct Listener {
 pub struct ListenerLimits {
     /// Open connections of all clients.
     pub max_connections: NonZeroUsize,
-    /// Open connections of one peer address; `None` is no bound of its own.
+    /// Open connections of one client address, trusted proxies apart; `None` is no bound of its own.
     pub max_connections_per_address: Option<NonZeroUsize>,
     /// Concurrent streams of one connection (RFC 9113 6.5.2).
     pub max_streams: NonZeroU32,
@@ -111,6 +124,8 @@ pub struct Server {
     pub workers: Option<NonZeroUsize>,
     /// How long running calls may take to end after SIGTERM.
     pub drain_timeout: Duration,
+    /// Proxies whose word on who their clients are is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Bytes of all messages held for decoding, together.
     pub buffer_bytes: u64,
     /// Whether gRPC reflection of what is published is served.

@@ -41,6 +41,7 @@ use crate::call::Call;
 use crate::call::Code;
 use crate::call::Connection;
 use crate::call::Dialect;
+use crate::call::Onward;
 use crate::call::Reason;
 use crate::call::Refusal;
 use crate::call::Reply;
@@ -91,17 +92,15 @@ impl Gateway {
         now: Instant,
     ) -> Response<Answer> {
         let (mut head, body) = request.into_parts();
-        let mut tally = Tally::open(&self.observe, self.worker, connection, &head, now);
+        let (origin, onward) = Onward::read(connection, &head.headers);
+        let mut tally = Tally::open(&self.observe, self.worker, connection, origin, &head, now);
         let target = cors::find(&self.current.load(), &head, page);
         if matches!(page, Page::Open(..)) {
             head.extensions.insert(Allowed);
         }
         tally.dialect = target.speaker.bridge().dialect();
         tally.begin(target.plan.as_deref());
-        let outcome = match misdirected(connection, &head) {
-            Some(refusal) => Outcome::Refuse(refusal),
-            None => target.outcome,
-        };
+        let outcome = misdirected(connection, &head).map_or(target.outcome, Outcome::Refuse);
         let opened = match outcome {
             Outcome::Serve => check_count(&head, connection)
                 .and_then(|()| open(target.speaker.bridge(), target.plan.as_deref(), &mut head)),
@@ -123,7 +122,8 @@ impl Gateway {
             dialect: bridge.dialect(),
             authority: head.uri.authority().cloned(),
             connection: connection.clone(),
-            metadata: told_of_certificate(head.headers, connection),
+            origin,
+            metadata: told_of_client(head.headers, onward, connection),
             started: now,
             bounds: opened.bounds,
         };
@@ -201,8 +201,9 @@ fn misdirected(connection: &Connection, head: &Parts) -> Option<Refusal> {
     })
 }
 
-/// Adds what the upstream is told of the client's certificate; what the client said of it is gone.
-fn told_of_certificate(mut metadata: HeaderMap, connection: &Connection) -> HeaderMap {
+/// Adds what the upstream is told of the client and its certificate; what the client said of them is gone.
+fn told_of_client(mut metadata: HeaderMap, onward: Onward, connection: &Connection) -> HeaderMap {
+    onward.tell(connection, &mut metadata);
     if let Some(value) = connection.secured.as_ref().and_then(|secured| secured.forwarded.clone()) {
         metadata.insert(CLIENT_CERTIFICATE, value);
     }

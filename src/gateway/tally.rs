@@ -10,6 +10,7 @@ use http::Version;
 use crate::call::Code;
 use crate::call::Connection;
 use crate::call::Dialect;
+use crate::call::Origin;
 use crate::call::Refusal;
 use crate::observe::Ended;
 use crate::observe::Entry;
@@ -24,6 +25,7 @@ pub(super) struct Tally {
     worker: usize,
     started: Instant,
     connection: Arc<Connection>,
+    origin: Origin,
     series: Arc<Series>,
     planned: Planned,
     pub(super) dialect: Dialect,
@@ -66,6 +68,7 @@ impl Tally {
         observe: &Arc<Observe>,
         worker: usize,
         connection: &Arc<Connection>,
+        origin: Origin,
         head: &http::request::Parts,
         started: Instant,
     ) -> Self {
@@ -83,6 +86,7 @@ impl Tally {
             worker,
             started,
             connection: connection.clone(),
+            origin,
             series: observe.metrics.unknown().clone(),
             planned: Planned::No,
             dialect: Dialect::Plain,
@@ -159,7 +163,9 @@ impl Tally {
                     (None, None) => b"",
                 },
                 peer: Some(self.connection.peer),
-                client: None,
+                client: (self.origin.address != self.connection.peer.ip().to_canonical())
+                    .then_some(self.origin.address),
+                scheme: self.origin.scheme,
                 code: ended.code,
                 http_status: self.http_status,
                 duration: ended.duration,

@@ -15,6 +15,7 @@ use socket2::Type;
 use tokio::sync::watch;
 
 use crate::listen::Lanes;
+use crate::listen::ProxyProtocol;
 use crate::listen::Terms;
 use crate::listen::table::Table;
 use crate::listen::worker::Carrier;
@@ -88,6 +89,9 @@ impl Acceptor {
 
     fn take(&self, socket: TcpStream, peer: SocketAddr, lanes: &Lanes) {
         let terms = self.terms.load_full();
+        if terms.proxy_protocol == ProxyProtocol::Required && !terms.trusted.has(peer.ip()) {
+            return self.refused.increment("untrusted_peer");
+        }
         let mut place = match self.table.admit(peer, &terms) {
             Ok(place) => place,
             Err(full) => return self.refused.increment(full.name()),

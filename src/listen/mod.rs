@@ -1,6 +1,7 @@
 //! Sockets: whatever the HTTP version, what comes out is one `http::Request`.
 //!
-//! TLS is shaken hands for in the connection's own task, so a slow client holds up nobody.
+//! A PROXY header is read, and hands are shaken for TLS, in the connection's own task: a slow client holds up
+//! nobody.
 //!
 //! Each address has one listening socket, without SO_REUSEPORT: a port in use is an error.
 //! An accepted connection goes to the worker that has the fewest, and stays there.
@@ -13,6 +14,7 @@ mod h2;
 mod h3;
 mod leftover;
 mod pace;
+mod proxied;
 mod switched;
 pub mod table;
 pub mod tls;
@@ -23,6 +25,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::call::Trusted;
+
 pub use accept::Acceptor;
 pub use accept::Bound;
 pub use table::Place;
@@ -31,6 +35,7 @@ pub use tls::Tls;
 pub use worker::Lanes;
 
 pub use crate::config::types::ListenerLimits as Limits;
+pub use crate::config::types::ProxyProtocol;
 
 /// What holds for the connections to come of one listener.
 #[derive(Debug, Clone)]
@@ -41,4 +46,8 @@ pub struct Terms {
     pub tls: Option<Arc<Tls>>,
     /// What responses over TCP say of HTTP/3, where it is spoken.
     pub alt_svc: Option<HeaderValue>,
+    /// Whether TCP connections begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocol,
+    /// Whose PROXY headers and whose word on their clients is believed.
+    pub trusted: Trusted,
 }

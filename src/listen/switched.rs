@@ -251,6 +251,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::call::Trusted;
+    use crate::listen::ProxyProtocol;
     use crate::listen::Terms;
     use crate::listen::table::Table;
     use crate::observe::Metrics;
@@ -309,8 +311,13 @@ mod tests {
         let config = crate::config::parse(text, Path::new("t.yaml"), &|_| None).unwrap();
         let metrics = Metrics::new(1);
         let of = metrics.listener("a");
-        let table = Table::new("a", of.connections, metrics.client_resets.clone(), of.handshakes);
-        let terms = Terms { limits: config.listeners[0].limits.clone(), tls: None };
+        let table = Table::new("a", of, metrics.client_resets.clone());
+        let terms = Terms {
+            limits: config.listeners[0].limits.clone(),
+            tls: None,
+            proxy_protocol: ProxyProtocol::No,
+            trusted: Trusted::default(),
+        };
         table.admit("127.0.0.1:1".parse().unwrap(), &terms).unwrap()
     }
 

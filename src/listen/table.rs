@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,10 +23,11 @@ use tokio::sync::Notify;
 
 use crate::call::Connection;
 use crate::call::Secured;
+use crate::listen::Limits;
 use crate::listen::Terms;
 use crate::observe::Counters;
-use crate::observe::Gauge;
 use crate::observe::Held;
+use crate::observe::ListenerMetrics;
 
 /// How far a connection's life is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,9 +48,8 @@ pub enum Stage {
 pub struct Table {
     listener: Arc<str>,
     open: Mutex<Open>,
-    gauge: Gauge,
+    metrics: ListenerMetrics,
     resets: Counters,
-    handshakes: Counters,
     emptied: Notify,
 }
 
@@ -98,13 +99,12 @@ impl Full {
 
 impl Table {
     /// An empty table of the listener of that name.
-    pub fn new(listener: &str, gauge: Gauge, resets: Counters, handshakes: Counters) -> Arc<Self> {
+    pub fn new(listener: &str, metrics: ListenerMetrics, resets: Counters) -> Arc<Self> {
         Arc::new(Self {
             listener: listener.into(),
             open: Mutex::default(),
-            gauge,
+            metrics,
             resets,
-            handshakes,
             emptied: Notify::new(),
         })
     }
@@ -116,16 +116,14 @@ impl Table {
     /// When there is no room.
     pub fn admit(self: &Arc<Self>, peer: SocketAddr, terms: &Terms) -> Result<Place, Full> {
         let limits = &terms.limits;
+        let header_count_max = limits.header_count.get();
+        let connection =
+            Connection::new(peer, self.listener.clone(), header_count_max, terms.trusted.clone());
         let mut open = self.lock();
         if open.stage >= Stage::Ending as u8 {
             return Err(Full::Draining);
         }
-        let address = peer.ip().to_canonical();
-        if let Some(max) = limits.max_connections_per_address
-            && open.addresses.get(&address).is_some_and(|count| *count >= max.get())
-        {
-            return Err(Full::Address);
-        }
+        let address = open.counted(&connection, limits)?;
         if open.connections.len() >= limits.max_connections.get() {
             let unused = |(_, control): &(&u64, &Arc<Control>)| control.carried.load(Ordering::Relaxed) == 0;
             let Some((&id, _)) = open.connections.iter().find(unused) else {
@@ -139,9 +137,9 @@ impl Table {
         {
             open.close(id);
         }
+        open.count(address);
         let id = open.next;
         open.next += 1;
-        *open.addresses.entry(address).or_insert(0) += 1;
         let control = Arc::new(Control {
             stage: AtomicU8::new(Stage::Serving as u8),
             task: AtomicWaker::new(),
@@ -153,9 +151,9 @@ impl Table {
             open.shaking.insert(id);
         }
         drop(open);
-        let slot = Slot { table: self.clone(), id, address, _counted: self.gauge.hold() };
+        let slot = Slot { table: self.clone(), id, address, _counted: self.metrics.connections.hold() };
         Ok(Place {
-            connection: Arc::new(Connection::new(peer, self.listener.clone(), limits.header_count.get())),
+            connection: Arc::new(connection),
             seen: Stage::Serving as u8,
             carried: Carried(control),
             slot,
@@ -209,6 +207,36 @@ impl Table {
 }
 
 impl Open {
+    /// The address that a connection counts for, if there is room. A trusted proxy's counts for none: it carries
+    /// the calls of many.
+    fn counted(&self, connection: &Connection, limits: &Limits) -> Result<Option<IpAddr>, Full> {
+        if connection.is_trusted() {
+            return Ok(None);
+        }
+        let address = connection.peer.ip().to_canonical();
+        match (self.addresses.get(&address), limits.max_connections_per_address) {
+            (Some(count), Some(max)) if *count >= max.get() => Err(Full::Address),
+            _ => Ok(Some(address)),
+        }
+    }
+
+    fn count(&mut self, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            *self.addresses.entry(address).or_insert(0) += 1;
+        }
+    }
+
+    fn uncount(&mut self, address: Option<IpAddr>) {
+        if let Some(address) = address
+            && let Entry::Occupied(mut count) = self.addresses.entry(address)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
     /// Closes a connection. It is out of the counts at once; its own drop finds nothing left to do.
     fn close(&mut self, id: u64) {
         self.shaking.remove(&id);
@@ -280,10 +308,33 @@ impl Place {
         }
     }
 
+    /// Takes what a trusted proxy says of its client.
+    ///
+    /// # Errors
+    /// When the client has too many connections already; the word in metrics.
+    pub(crate) fn told(&mut self, peer: SocketAddr, limits: &Limits) -> Result<(), &'static str> {
+        let connection = Arc::get_mut(&mut self.connection).ok_or("failed")?;
+        connection.tell_peer(peer);
+        let table = &self.slot.table;
+        let mut open = table.lock();
+        let counted = open.counted(connection, limits).map_err(|full| {
+            table.metrics.refused.increment(full.name());
+            full.name()
+        })?;
+        open.count(counted);
+        open.uncount(std::mem::replace(&mut self.slot.address, counted));
+        Ok(())
+    }
+
+    /// The PROXY header is read, with this outcome.
+    pub(crate) fn introduced(&self, outcome: &'static str) {
+        self.slot.table.metrics.proxy_headers.increment(outcome);
+    }
+
     /// The handshake is over, with this outcome.
     pub(crate) fn shaken(&self, outcome: &'static str) {
         self.slot.table.lock().shaking.remove(&self.slot.id);
-        self.slot.table.handshakes.increment(outcome);
+        self.slot.table.metrics.handshakes.increment(outcome);
     }
 
     /// Counts a connection that was closed for what its client did.
@@ -332,7 +383,8 @@ impl Drop for Running {
 struct Slot {
     table: Arc<Table>,
     id: u64,
-    address: IpAddr,
+    /// The address that it counts for.
+    address: Option<IpAddr>,
     _counted: Held,
 }
 
@@ -344,12 +396,7 @@ impl Drop for Slot {
         if open.connections.is_empty() {
             self.table.emptied.notify_waiters();
         }
-        if let Some(count) = open.addresses.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                open.addresses.remove(&self.address);
-            }
-        }
+        open.uncount(self.address);
     }
 }
 /// Addresses must be proven once a quarter of the handshakes that may be under way are.

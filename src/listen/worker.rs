@@ -18,12 +18,15 @@ use tokio::time::MissedTickBehavior;
 use crate::call::Service;
 use crate::listen::Limits;
 use crate::listen::Place;
+use crate::listen::ProxyProtocol;
 use crate::listen::Terms;
 use crate::listen::guarded::Guard;
 use crate::listen::guarded::Guarded;
 use crate::listen::h1;
 use crate::listen::h2;
 use crate::listen::h3;
+use crate::listen::proxied::Introduced;
+use crate::listen::proxied::introduce;
 use crate::listen::tls::Shaken;
 use crate::listen::tls::Spoken;
 use crate::listen::tls::Tls;
@@ -127,7 +130,7 @@ pub async fn run<S: Service>(mut queue: mpsc::Receiver<Accepted>, service: Arc<S
 }
 
 async fn serve<S: Service>(accepted: Accepted, service: Arc<S>) {
-    let Accepted { carrier, place, terms, counted } = accepted;
+    let Accepted { carrier, mut place, terms, counted } = accepted;
     let socket = match carrier {
         Carrier::Tcp(socket) => socket,
         Carrier::Quic(incoming, server) => {
@@ -138,7 +141,12 @@ async fn serve<S: Service>(accepted: Accepted, service: Arc<S>) {
             return;
         }
     };
-    let Ok(socket) = TcpStream::from_std(socket) else { return };
+    let Ok(mut socket) = TcpStream::from_std(socket) else { return };
+    if terms.proxy_protocol == ProxyProtocol::Required
+        && Box::pin(introduce(&mut socket, &mut place, &terms.limits)).await == Introduced::No
+    {
+        return;
+    }
     match &terms.tls {
         None => converse(socket, Spoken::Unsaid, service, place, &terms.limits).await,
         // On the heap, so that connections in the clear are no larger for it.

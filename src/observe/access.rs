@@ -405,6 +405,7 @@ mod tests {
             host: b"localhost",
             peer: None,
             client: None,
+            scheme: crate::call::Scheme::Http,
             code: Code::Ok,
             http_status: None,
             duration: Duration::from_millis(1),

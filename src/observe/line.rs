@@ -9,6 +9,7 @@ use http::Version;
 
 use crate::call::Code;
 use crate::call::Dialect;
+use crate::call::Scheme;
 
 /// What the access log says about a call. What is empty, zero or `None` where that means nothing is left out.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +32,8 @@ pub struct Entry<'a> {
     pub peer: Option<SocketAddr>,
     /// The client, where trusted proxies named one that is not the peer.
     pub client: Option<IpAddr>,
+    /// Whether the client spoke TLS, to the gateway or to a trusted proxy.
+    pub scheme: Scheme,
     /// How the call ended.
     pub code: Code,
     /// The HTTP status, where the client saw one that tells more than the code.
@@ -87,6 +90,7 @@ pub(super) fn write(to: &mut Vec<u8>, entry: &Entry<'_>) {
         write_address(to, client);
         to.push(b'"');
     }
+    word(to, b",\"scheme\":", entry.scheme.name());
     word(to, b",\"code\":", entry.code.name());
     if let Some(status) = entry.http_status {
         number(to, b",\"http_status\":", u64::from(status));
@@ -326,6 +330,7 @@ mod tests {
         host: b"",
         peer: None,
         client: None,
+        scheme: Scheme::Http,
         code: Code::Ok,
         http_status: None,
         duration: Duration::ZERO,
@@ -374,6 +379,7 @@ mod tests {
             host: b"api.example.com",
             peer: Some("10.0.0.255:65535".parse().unwrap()),
             client: Some("2001:db8::1".parse().unwrap()),
+            scheme: Scheme::Https,
             code: Code::NotFound,
             http_status: Some(404),
             duration: Duration::from_nanos(12_345_678_900),
@@ -393,7 +399,7 @@ mod tests {
         let expected = concat!(
             r#"{"time":"2023-11-14T22:13:20.007Z","api":"pets","method":"/pets.v1.PetStore/GetPet","#,
             r#""path":"/v1/pets/7","dialect":"rest","http":"1.1","host":"api.example.com","peer":"10.0.0.255:65535","#,
-            r#""client":"2001:db8::1","code":"NOT_FOUND","http_status":404,"duration_ms":12345.679,"#,
+            r#""client":"2001:db8::1","scheme":"https","code":"NOT_FOUND","http_status":404,"duration_ms":12345.679,"#,
             r#""request_bytes":1,"reply_bytes":18446744073709551615,"request_messages":2,"#,
             r#""reply_messages":3,"endpoint":"[::1]:50051","attempts":2,"reason":"no_route","#,
             r#""logged":"said \"no\"","user_agent":"curl/8","trace_id":"0001020304050607080 9aabbccddeeff","#,
@@ -406,7 +412,7 @@ mod tests {
     #[test]
     fn leaves_out_what_says_nothing() {
         let expected = concat!(
-            r#"{"time":"1970-01-01T00:00:00.000Z","dialect":"grpc","http":"2","code":"OK","duration_ms":0.000,"#,
+            r#"{"time":"1970-01-01T00:00:00.000Z","dialect":"grpc","http":"2","scheme":"http","code":"OK","duration_ms":0.000,"#,
             r#""request_bytes":0,"reply_bytes":0,"request_messages":0,"reply_messages":0}"#,
             "\n"
         );
@@ -468,6 +474,7 @@ mod tests {
                 host: &bytes,
                 peer: Some("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap()),
                 client: Some("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap()),
+                scheme: Scheme::Https,
                 code: Code::FailedPrecondition,
                 http_status: Some(u16::MAX),
                 duration: Duration::MAX,

@@ -58,6 +58,8 @@ pub struct ListenerMetrics {
     pub refused: Counters,
     /// TLS handshakes, by outcome: `transom_tls_handshakes_total{listener,outcome}`.
     pub handshakes: Counters,
+    /// PROXY headers, by outcome: `transom_proxy_headers_total{listener,outcome}`.
+    pub proxy_headers: Counters,
 }
 
 /// What is counted of one endpoint of an upstream.
@@ -139,6 +141,12 @@ impl Metrics {
             handshakes: self.counters(
                 "transom_tls_handshakes_total",
                 "TLS handshakes of clients, by outcome.",
+                &labels,
+                "outcome",
+            ),
+            proxy_headers: self.counters(
+                "transom_proxy_headers_total",
+                "PROXY headers at the start of connections, by outcome.",
                 &labels,
                 "outcome",
             ),

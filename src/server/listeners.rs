@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::admin::Readiness;
 use crate::admin::Scope;
 use crate::admin::Surface;
+use crate::call::Trusted;
 use crate::config::At;
 use crate::config::Config;
 use crate::config::Diag;
@@ -26,6 +27,7 @@ use crate::listen::Acceptor;
 use crate::listen::Bound;
 use crate::listen::Lanes;
 use crate::listen::Limits;
+use crate::listen::ProxyProtocol;
 use crate::listen::Stage;
 use crate::listen::Terms;
 use crate::listen::Tls;
@@ -178,7 +180,7 @@ impl Listeners {
         let Fresh { name, asked, terms, bound, quic, kind } = fresh;
         let metrics = self.observe.metrics.listener(&name);
         let resets = self.observe.metrics.client_resets.clone();
-        let table = Table::new(&name, metrics.connections, resets, metrics.handshakes);
+        let table = Table::new(&name, metrics.clone(), resets);
         let terms = Arc::new(ArcSwap::from_pointee(terms));
         let (stop, stopped) = watch::channel(Stop::No);
         let (accepted, refused) = (metrics.accepted, metrics.refused);
@@ -331,6 +333,7 @@ async fn accept(acceptor: Acceptor, bound: Bound, lanes: Lanes, stopped: watch::
 }
 
 fn wanted<'a>(config: &'a Config, secured: &HashMap<String, Arc<Tls>>) -> Vec<Wanted<'a>> {
+    let trusted = Trusted::new(&config.server.trusted_proxies);
     let gateway = |listener: &'a Listener| Wanted {
         name: listener.name.clone(),
         address: listener.address,
@@ -339,12 +342,20 @@ fn wanted<'a>(config: &'a Config, secured: &HashMap<String, Arc<Tls>>) -> Vec<Wa
             limits: listener.limits.clone(),
             tls: secured.get(&listener.name).cloned(),
             alt_svc: None,
+            proxy_protocol: listener.proxy_protocol,
+            trusted: trusted.clone(),
         },
         http3: listener.http3,
         kind: Kind::Gateway,
     };
     let mut all: Vec<Wanted<'_>> = config.listeners.iter().map(gateway).collect();
-    let terms = Terms { limits: own_limits(), tls: None, alt_svc: None };
+    let terms = Terms {
+        limits: own_limits(),
+        tls: None,
+        alt_svc: None,
+        proxy_protocol: ProxyProtocol::No,
+        trusted: Trusted::default(),
+    };
     let admin = &config.admin;
     all.push(Wanted {
         name: ADMIN.into(),

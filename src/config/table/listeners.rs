@@ -26,7 +26,12 @@ pub(in crate::config) static LISTENER: Section = Section {
         key("address", Shape::Scalar(&ADDRESS), Must, "IP address and port; port 0 takes a free one"),
         key("tls", Shape::Section(&TLS), May, "speaks TLS here; without it HTTP/1.1 and HTTP/2 in the clear"),
         key("http3", Shape::Bool, Or("false"), "HTTP/3 on the same port number, over UDP"),
-        later("proxy_protocol", Shape::Bool, Or("false"), "connections start with a PROXY protocol header"),
+        key(
+            "proxy_protocol",
+            Shape::Bool,
+            Or("false"),
+            "every TCP connection begins with a PROXY header, v1 or v2, and only `server.trusted_proxies` may connect",
+        ),
         key("limits", Shape::Section(&LIMITS), Or("{}"), "what clients of this listener may hold"),
     ],
     rules: &[],
@@ -45,7 +50,7 @@ static LIMITS: Section = section(&[
         "max_connections_per_address",
         Shape::Or(&["none"], &Shape::Integer(1, 10_000_000)),
         Or("none"),
-        "open connections of one peer address",
+        "open connections of one client address; those of `server.trusted_proxies` aren't counted",
     ),
     key("max_streams", Shape::Integer(1, 1_000_000), Or("128"), "concurrent streams of one connection"),
     key(

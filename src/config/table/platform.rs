@@ -32,11 +32,11 @@ pub(in crate::config) static SERVER: Section = Section {
             Or("25s"),
             "how long running calls may take to end after SIGTERM",
         ),
-        later(
+        key(
             "trusted_proxies",
             Shape::List(&Shape::Scalar(&CIDR), 0),
             Or("[]"),
-            "peers whose `X-Forwarded-For` is believed",
+            "peers whose PROXY header, `X-Forwarded-For`, `Forwarded` and `X-Forwarded-Proto` are believed",
         ),
         key(
             "buffer_bytes",
