@@ -23,6 +23,7 @@ pub mod route;
 pub mod schema;
 pub mod server;
 pub mod snapshot;
+pub mod tls;
 pub mod transcode;
 pub mod upstream;
 pub mod wire;

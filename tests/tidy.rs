@@ -9,6 +9,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("call", &[]),
     ("config", &["call"]),
     ("net", &[]),
+    // PEM of certificates, keys and authorities: towards clients and upstreams alike.
+    ("tls", &["config"]),
     ("wire", &[]),
     ("schema", &["call"]),
     ("transcode", &["call", "schema"]),
@@ -17,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("route", &["config", "schema"]),
     ("policy", &["call", "config"]),
     ("bridge", &["call", "wire", "schema", "transcode"]),
-    ("upstream", &["call", "config", "net", "wire", "observe", "policy"]),
+    ("upstream", &["call", "config", "net", "tls", "wire", "observe", "policy"]),
     (
         "snapshot",
         &[
@@ -34,7 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("gateway", &["call", "config", "wire", "observe", "route", "policy", "bridge", "upstream", "snapshot"]),
-    ("listen", &["call", "config", "net", "wire", "observe"]),
+    ("listen", &["call", "config", "net", "tls", "wire", "observe"]),
     ("registry", &["schema"]),
     ("builtin", &["schema"]),
     ("admin", &["call", "observe"]),

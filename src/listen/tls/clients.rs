@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::CertificateRevocationListDer;
@@ -26,8 +25,9 @@ use crate::config::Diag;
 use crate::config::types::ClientAuth;
 use crate::config::types::Clients as Asked;
 use crate::config::types::ForwardCertificate;
-use crate::listen::tls::pem;
-use crate::listen::tls::pem::Wrong;
+use crate::tls::authorities;
+use crate::tls::pem;
+use crate::tls::pem::Wrong;
 
 /// Which clients a listener takes.
 pub(super) struct Clients {
@@ -41,10 +41,7 @@ impl Clients {
     /// Reads authorities and revocation lists; `None` where a fault was reported.
     pub(super) fn read(asked: &Asked, provider: &Arc<CryptoProvider>, diag: &mut Diag) -> Option<Self> {
         let mut digest = Sha256::new();
-        let ca_shown = asked.ca.value.display().to_string();
-        let authorities = pem::read(&asked.ca.value)
-            .and_then(|bytes| pem::certificates(&bytes, &ca_shown))
-            .and_then(|certificates| roots(certificates, &ca_shown, &mut digest));
+        let authorities = authorities(&asked.ca.value, &mut digest);
         let lists = match &asked.crl {
             None => Ok(Vec::new()),
             Some(crl) => pem::read(&crl.value).and_then(|bytes| {
@@ -85,22 +82,6 @@ impl Clients {
             }
         }
     }
-}
-
-fn roots(
-    certificates: Vec<CertificateDer<'static>>,
-    shown: &str,
-    digest: &mut Sha256,
-) -> Result<RootCertStore, Wrong> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        digest.update(&certificate);
-        roots.add(certificate).map_err(|error| Wrong {
-            problem: format!("{shown} has a certificate that is no authority's: {error}"),
-            help: "give the certificates of those who sign for clients",
-        })?;
-    }
-    Ok(roots)
 }
 
 fn revocations(

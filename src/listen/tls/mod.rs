@@ -2,13 +2,11 @@
 
 mod certificates;
 mod clients;
-mod pem;
 mod shake;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,16 +20,13 @@ use rustls::server::ProducesTickets;
 use crate::call::Names;
 use crate::config::Config;
 use crate::config::Diag;
-use crate::config::types::Certificate;
-use crate::config::types::CertificateSource;
 use crate::config::types::Listener;
 use crate::config::types::Tls as Asked;
 use crate::config::types::TlsVersion;
 use crate::listen::tls::certificates::Certificates;
-use crate::listen::tls::certificates::Of;
-use crate::listen::tls::certificates::Pair;
 use crate::listen::tls::clients::Clients;
-use crate::listen::tls::pem::Wrong;
+use crate::tls::Pair;
+use crate::tls::Reader;
 
 pub(crate) use shake::Shaken;
 pub(crate) use shake::Spoken;
@@ -67,130 +62,80 @@ pub fn read(
     before: &HashMap<String, Arc<Tls>>,
     diag: &mut Diag,
 ) -> HashMap<String, Arc<Tls>> {
-    let mut reader = Reader { provider: Arc::new(aws_lc_rs::default_provider()), read: HashMap::new(), diag };
+    let mut reader = Reader::new(diag);
     for certificate in &config.certificates {
         reader.pair(certificate);
     }
     let mut all = HashMap::new();
     for listener in &config.listeners {
         let Some(asked) = &listener.tls else { continue };
-        if let Some(tls) = reader.tls(listener, asked, before.get(&listener.name).map(|tls| &**tls)) {
+        if let Some(tls) = one(&mut reader, listener, asked, before.get(&listener.name).map(|tls| &**tls)) {
             all.insert(listener.name.clone(), Arc::new(tls));
         }
     }
     all
 }
 
-/// Reads each file once, and reports it once.
-struct Reader<'a> {
-    provider: Arc<CryptoProvider>,
-    read: HashMap<(PathBuf, PathBuf), Option<Pair>>,
-    diag: &'a mut Diag,
+fn one(reader: &mut Reader<'_>, listener: &Listener, asked: &Asked, before: Option<&Tls>) -> Option<Tls> {
+    let pairs: Vec<Option<Pair>> = asked.certificates.iter().map(|asked| reader.pair(asked)).collect();
+    let clients = asked.clients.as_ref().map(|asked| Clients::read(asked, &reader.provider, reader.diag));
+    let pairs: Vec<Pair> = pairs.into_iter().collect::<Option<_>>()?;
+    let clients = match clients {
+        Some(read) => Some(read?),
+        None => None,
+    };
+    match build(&reader.provider, asked, &pairs, clients, before) {
+        Ok(tls) => Some(tls),
+        Err(error) => {
+            let problem = format!("TLS of listener \"{}\" can't be set up: {error}", listener.name);
+            reader.diag.fault(&asked.at, problem, "");
+            None
+        }
+    }
 }
 
-impl Reader<'_> {
-    fn tls(&mut self, listener: &Listener, asked: &Asked, before: Option<&Tls>) -> Option<Tls> {
-        let pairs: Vec<Option<Pair>> = asked.certificates.iter().map(|asked| self.pair(asked)).collect();
-        let clients = asked.clients.as_ref().map(|asked| Clients::read(asked, &self.provider, self.diag));
-        let pairs: Vec<Pair> = pairs.into_iter().collect::<Option<_>>()?;
-        let clients = match clients {
-            Some(read) => Some(read?),
-            None => None,
-        };
-        match self.build(asked, &pairs, clients, before) {
-            Ok(tls) => Some(tls),
-            Err(error) => {
-                let problem = format!("TLS of listener \"{}\" can't be set up: {error}", listener.name);
-                self.diag.fault(&asked.at, problem, "");
-                None
-            }
-        }
-    }
-
-    fn build(
-        &self,
-        asked: &Asked,
-        pairs: &[Pair],
-        clients: Option<Clients>,
-        before: Option<&Tls>,
-    ) -> Result<Tls, rustls::Error> {
-        let versions: &[_] = match asked.min_version {
-            TlsVersion::V12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            TlsVersion::V13 => &[&rustls::version::TLS13],
-        };
-        let certificates = Arc::new(Certificates::new(pairs));
-        let names = certificates.names.clone();
-        let server =
-            ServerConfig::builder_with_provider(self.provider.clone()).with_protocol_versions(versions)?;
-        let server = match &clients {
-            None => server.with_no_client_auth(),
-            Some(clients) => server.with_client_cert_verifier(clients.verifier.clone()),
-        };
-        let mut server = server.with_cert_resolver(certificates);
-        // A ticket stands for a client that was verified: it is good only as long as the same clients are.
-        let trust = |clients: &Option<Clients>| clients.as_ref().map(|clients| clients.digest);
-        let tickets = match before {
-            Some(before) if trust(&before.clients) == trust(&clients) => before.tickets.clone(),
-            _ => aws_lc_rs::Ticketer::new()?,
-        };
-        server.alpn_protocols = vec![ALPN_H2.into(), ALPN_H1.into()];
-        server.ticketer = tickets.clone();
-        // Tickets alone: nothing is kept here for clients that may never come back.
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        let mut over_quic = server.clone();
-        over_quic.alpn_protocols = vec![ALPN_H3.into()];
-        let quic = QuicServerConfig::try_from(over_quic)
-            .map_err(|_| rustls::Error::General("no cipher suite that QUIC begins with".into()))?;
-        Ok(Tls {
-            quic: Arc::new(quic),
-            server: Arc::new(server),
-            names,
-            clients,
-            tickets,
-            handshake_timeout: asked.handshake_timeout,
-            max_handshakes: asked.max_handshakes,
-        })
-    }
-
-    /// A certificate and its key; `None` where a fault was reported.
-    fn pair(&mut self, certificate: &Certificate) -> Option<Pair> {
-        let (cert, key) = match &certificate.source {
-            CertificateSource::Files { cert, key } => (cert, key),
-            CertificateSource::Given(given) => {
-                let (cert, key) =
-                    (("the certificate", given.cert.as_bytes()), ("the key", given.key.as_bytes()));
-                return match Pair::read(cert, key, &self.provider) {
-                    Ok(pair) => Some(pair),
-                    Err((_, Wrong { problem, help })) => {
-                        self.diag.fault(&certificate.at, problem, help);
-                        None
-                    }
-                };
-            }
-        };
-        let names = (cert.value.clone(), key.value.clone());
-        if let Some(known) = self.read.get(&names) {
-            return known.clone();
-        }
-        let shown = (cert.value.display().to_string(), key.value.display().to_string());
-        let both = pem::read(&cert.value).map_err(|wrong| (Of::Cert, wrong)).and_then(|cert_pem| {
-            let key_pem = pem::read(&key.value).map_err(|wrong| (Of::Key, wrong))?;
-            Pair::read((&shown.0, &cert_pem), (&shown.1, &key_pem), &self.provider)
-        });
-        let pair = match both {
-            Ok(pair) => Some(pair),
-            Err((of, Wrong { problem, help })) => {
-                let at = if of == Of::Cert { &cert.at } else { &key.at };
-                self.diag.fault(at, problem, help);
-                None
-            }
-        };
-        if let Some(doubt) = pair.as_ref().and_then(|pair| pair.doubt) {
-            tracing::warn!("{}: the certificate in {} {doubt}: clients will refuse it", cert.at, shown.0);
-        }
-        self.read.insert(names, pair.clone());
-        pair
-    }
+fn build(
+    provider: &Arc<CryptoProvider>,
+    asked: &Asked,
+    pairs: &[Pair],
+    clients: Option<Clients>,
+    before: Option<&Tls>,
+) -> Result<Tls, rustls::Error> {
+    let versions: &[_] = match asked.min_version {
+        TlsVersion::V12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        TlsVersion::V13 => &[&rustls::version::TLS13],
+    };
+    let certificates = Arc::new(Certificates::new(pairs));
+    let names = certificates.names.clone();
+    let server = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
+    let server = match &clients {
+        None => server.with_no_client_auth(),
+        Some(clients) => server.with_client_cert_verifier(clients.verifier.clone()),
+    };
+    let mut server = server.with_cert_resolver(certificates);
+    // A ticket stands for a client that was verified: it is good only as long as the same clients are.
+    let trust = |clients: &Option<Clients>| clients.as_ref().map(|clients| clients.digest);
+    let tickets = match before {
+        Some(before) if trust(&before.clients) == trust(&clients) => before.tickets.clone(),
+        _ => aws_lc_rs::Ticketer::new()?,
+    };
+    server.alpn_protocols = vec![ALPN_H2.into(), ALPN_H1.into()];
+    server.ticketer = tickets.clone();
+    // Tickets alone: nothing is kept here for clients that may never come back.
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    let mut over_quic = server.clone();
+    over_quic.alpn_protocols = vec![ALPN_H3.into()];
+    let quic = QuicServerConfig::try_from(over_quic)
+        .map_err(|_| rustls::Error::General("no cipher suite that QUIC begins with".into()))?;
+    Ok(Tls {
+        quic: Arc::new(quic),
+        server: Arc::new(server),
+        names,
+        clients,
+        tickets,
+        handshake_timeout: asked.handshake_timeout,
+        max_handshakes: asked.max_handshakes,
+    })
 }
 
 /// The protocols that are negotiated (RFC 7301), the preferred one first.

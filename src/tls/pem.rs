@@ -12,9 +12,11 @@ use rustls::pki_types::pem::PemObject;
 
 /// What is wrong with a file, and what to do.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
-    pub(super) problem: String,
-    pub(super) help: &'static str,
+pub struct Wrong {
+    /// What.
+    pub problem: String,
+    /// The way out.
+    pub help: &'static str,
 }
 
 fn wrong<T>(problem: impl Into<String>, help: &'static str) -> Result<T, Wrong> {
@@ -22,7 +24,10 @@ fn wrong<T>(problem: impl Into<String>, help: &'static str) -> Result<T, Wrong> 
 }
 
 /// Reads a whole file, which is small.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Wrong> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read(path: &Path) -> Result<Vec<u8>, Wrong> {
     let shown = path.display();
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
@@ -43,7 +48,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Wrong> {
 }
 
 /// The certificates of a file, at least one.
-pub(super) fn certificates(pem: &[u8], shown: &str) -> Result<Vec<CertificateDer<'static>>, Wrong> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn certificates(pem: &[u8], shown: &str) -> Result<Vec<CertificateDer<'static>>, Wrong> {
     let mut all = Vec::new();
     for item in CertificateDer::pem_slice_iter(pem) {
         match item {
@@ -65,7 +73,10 @@ pub(super) fn certificates(pem: &[u8], shown: &str) -> Result<Vec<CertificateDer
 }
 
 /// The private key of a file.
-pub(super) fn key(pem: &[u8], shown: &str) -> Result<PrivateKeyDer<'static>, Wrong> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn key(pem: &[u8], shown: &str) -> Result<PrivateKeyDer<'static>, Wrong> {
     match PrivateKeyDer::from_pem_slice(pem) {
         Ok(key) => Ok(key),
         Err(_) if has(pem, "BEGIN ENCRYPTED PRIVATE KEY") || has(pem, "Proc-Type: 4,ENCRYPTED") => wrong(
@@ -87,7 +98,7 @@ pub(super) fn key(pem: &[u8], shown: &str) -> Result<PrivateKeyDer<'static>, Wro
 }
 
 /// What the parser says against a file, without its bytes: they may be a secret.
-pub(super) fn told(error: &pem::Error) -> &'static str {
+pub fn told(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "a block has no end",
         pem::Error::IllegalSectionStart { .. } => "a block begins in no known way",
@@ -102,6 +113,6 @@ fn has(pem: &[u8], text: &str) -> bool {
 
 const SHAPE: &str = "a certificate in PEM begins with `-----BEGIN CERTIFICATE-----`";
 /// The largest file that is read.
-pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
+const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Certificates of one file: authorities may be many.
 const CERTIFICATES_MAX: usize = 1000;

@@ -1,0 +1,96 @@
+//! What TLS towards clients and towards upstreams has in common: certificates, keys and authorities from PEM.
+
+mod pair;
+pub mod pem;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs;
+use sha2::Digest;
+use sha2::Sha256;
+
+use crate::config::Diag;
+use crate::config::types::Certificate;
+use crate::config::types::CertificateSource;
+use crate::tls::pair::Of;
+use crate::tls::pem::Wrong;
+
+pub use pair::Pair;
+
+/// Reads the certificates of a configuration: each file once, and each fault once.
+pub struct Reader<'a> {
+    /// The cryptography of all TLS here.
+    pub provider: Arc<CryptoProvider>,
+    /// Where faults go.
+    pub diag: &'a mut Diag,
+    read: HashMap<(PathBuf, PathBuf), Option<Pair>>,
+}
+
+impl<'a> Reader<'a> {
+    /// One that has read nothing yet.
+    pub fn new(diag: &'a mut Diag) -> Self {
+        Self { provider: Arc::new(aws_lc_rs::default_provider()), diag, read: HashMap::new() }
+    }
+
+    /// A certificate and its key; `None` where a fault was reported.
+    pub fn pair(&mut self, certificate: &Certificate) -> Option<Pair> {
+        let (cert, key) = match &certificate.source {
+            CertificateSource::Files { cert, key } => (cert, key),
+            CertificateSource::Given(given) => {
+                let (cert, key) =
+                    (("the certificate", given.cert.as_bytes()), ("the key", given.key.as_bytes()));
+                return match Pair::read(cert, key, &self.provider) {
+                    Ok(pair) => Some(pair),
+                    Err((_, Wrong { problem, help })) => {
+                        self.diag.fault(&certificate.at, problem, help);
+                        None
+                    }
+                };
+            }
+        };
+        let names = (cert.value.clone(), key.value.clone());
+        if let Some(known) = self.read.get(&names) {
+            return known.clone();
+        }
+        let shown = (cert.value.display().to_string(), key.value.display().to_string());
+        let both = pem::read(&cert.value).map_err(|wrong| (Of::Cert, wrong)).and_then(|cert_pem| {
+            let key_pem = pem::read(&key.value).map_err(|wrong| (Of::Key, wrong))?;
+            Pair::read((&shown.0, &cert_pem), (&shown.1, &key_pem), &self.provider)
+        });
+        let pair = match both {
+            Ok(pair) => Some(pair),
+            Err((of, Wrong { problem, help })) => {
+                let at = if of == Of::Cert { &cert.at } else { &key.at };
+                self.diag.fault(at, problem, help);
+                None
+            }
+        };
+        if let Some(doubt) = pair.as_ref().and_then(|pair| pair.doubt) {
+            tracing::warn!("{}: the certificate in {} {doubt}: it will be refused", cert.at, shown.0);
+        }
+        self.read.insert(names, pair.clone());
+        pair
+    }
+}
+
+/// The authorities of a file, and their part of the digest of what is trusted.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn authorities(path: &Path, digest: &mut Sha256) -> Result<RootCertStore, Wrong> {
+    let shown = path.display().to_string();
+    let mut roots = RootCertStore::empty();
+    for certificate in pem::certificates(&pem::read(path)?, &shown)? {
+        digest.update(&certificate);
+        roots.add(certificate).map_err(|error| Wrong {
+            problem: format!("{shown} has a certificate that is no authority's: {error}"),
+            help: "give the certificates of those who sign for the other side",
+        })?;
+    }
+    Ok(roots)
+}
