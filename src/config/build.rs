@@ -51,6 +51,7 @@ use crate::config::types::Tls;
 use crate::config::types::TlsVersion;
 use crate::config::types::Unknown;
 use crate::config::types::Upstream;
+use crate::config::types::UpstreamTls;
 
 /// The whole file; `read` are the files that `${file:...}` named.
 pub(super) fn config(root: &Raw, file: &Path, read: Vec<PathBuf>) -> Config {
@@ -200,9 +201,22 @@ fn upstream(raw: &Raw) -> Upstream {
         endpoints: endpoints.iter().map(endpoint).collect(),
         protocol: Protocol::H2,
         authority,
+        tls: raw.get("tls").map(upstream_tls),
         balance: Balance::RoundRobin,
         pool: section(raw, "pool", pool),
     }
+}
+
+fn upstream_tls(raw: &Raw) -> UpstreamTls {
+    let server_name = raw.get("server_name").and_then(|name| {
+        let value = match HostPattern::parse(name.text()?) {
+            Ok(HostPattern::Exact(value)) => value,
+            _ => return None,
+        };
+        Some(Located { value, at: name.at() })
+    });
+    let certificate = raw.get("cert").map(|_| certificate(raw));
+    UpstreamTls { at: raw.at(), ca: located(raw, "ca"), certificate, server_name }
 }
 
 fn endpoint(raw: &Raw) -> Endpoint {

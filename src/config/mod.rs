@@ -100,7 +100,9 @@ pub fn sources(config: &Config) -> Vec<PathBuf> {
         config.modules.iter().filter_map(|module| module.rules.as_ref().map(|rules| rules.value.clone()));
     let of_listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     let secured = config.certificates.iter().flat_map(types::Certificate::files);
-    let secured = secured.chain(of_listeners.flat_map(types::Tls::files)).map(Path::to_owned);
+    let of_upstreams = config.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref());
+    let secured = secured.chain(of_listeners.flat_map(types::Tls::files));
+    let secured = secured.chain(of_upstreams.flat_map(types::UpstreamTls::files)).map(Path::to_owned);
     let mut all: Vec<PathBuf> = std::iter::once(config.file.clone())
         .chain(modules)
         .chain(rules)

@@ -23,6 +23,7 @@ pub use tls::ForwardCertificate;
 pub use tls::Given;
 pub use tls::Tls;
 pub use tls::TlsVersion;
+pub use tls::UpstreamTls;
 
 /// One whole configuration file, checked: every name in it resolves.
 #[derive(Debug, Clone)]
@@ -180,6 +181,8 @@ pub struct Upstream {
     pub protocol: Protocol,
     /// Which `:authority` is sent.
     pub authority: Authority,
+    /// TLS to its endpoints; `None` is in the clear.
+    pub tls: Option<UpstreamTls>,
     /// How an endpoint is picked.
     pub balance: Balance,
     /// Connections to each endpoint.
@@ -206,7 +209,7 @@ pub struct Endpoint {
 /// What an upstream's endpoints speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// gRPC over HTTP/2 with prior knowledge.
+    /// gRPC over HTTP/2: by ALPN where TLS is spoken, with prior knowledge in the clear.
     H2,
 }
 
@@ -235,7 +238,7 @@ pub struct Pool {
     pub connections: NonZeroUsize,
     /// Concurrent streams on each, at most; the endpoint may allow fewer.
     pub max_streams: NonZeroU32,
-    /// For one TCP connect, HTTP/2 preface included.
+    /// For one connect: TCP, TLS where it is spoken, and the first answer of HTTP/2.
     pub connect_timeout: Duration,
     /// How often an open connection with calls is pinged; `None` is never.
     pub keepalive: Option<Duration>,

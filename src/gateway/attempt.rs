@@ -65,7 +65,7 @@ impl Gateway {
             Upstream::InProcess(service) => {
                 let authority = admitted.call().authority.clone();
                 let metadata = admitted.call().metadata.clone();
-                let head = self.head(plan, metadata, authority, exchange);
+                let head = self.head(plan, metadata, (Scheme::HTTP, authority), exchange);
                 let (mut heading, sending) = stream::open_in_process(admitted, &**service, head);
                 exchange.uplink.attach(sending);
                 exchange.tally.attempts = 1;
@@ -134,7 +134,7 @@ impl Gateway {
             AuthorityRule::Client => admitted.call().authority.clone(),
             AuthorityRule::Name(name) => name.parse().ok(),
         };
-        let head = self.head(plan, admitted.call().metadata.clone(), authority, exchange);
+        let head = self.head(plan, admitted.call().metadata.clone(), (spec.scheme(), authority), exchange);
         let (mut heading, sending) = match stream::open(admitted, &mut lease, head, Last::No) {
             Ok(halves) => halves,
             Err(fault) => {
@@ -162,7 +162,7 @@ impl Gateway {
         &self,
         plan: &MethodPlan,
         mut metadata: HeaderMap,
-        authority: Option<Authority>,
+        (scheme, authority): (Scheme, Option<Authority>),
         exchange: &Exchange,
     ) -> Request<()> {
         if let Some(left) = exchange.timers.asked_left(now) {
@@ -173,7 +173,7 @@ impl Gateway {
         *request.version_mut() = Version::HTTP_2;
         *request.headers_mut() = metadata;
         let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(Scheme::HTTP);
+        uri.scheme = Some(scheme);
         uri.authority = Some(authority.unwrap_or_else(|| Authority::from_static("localhost")));
         uri.path_and_query = PathAndQuery::try_from(&*plan.method.path).ok();
         *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();

@@ -33,6 +33,8 @@ use crate::snapshot::Inputs;
 use crate::snapshot::Modules;
 use crate::snapshot::OwnService;
 use crate::upstream::Specs;
+use crate::upstream::Tls;
+use crate::upstream::tls;
 
 /// The one writer of the snapshot.
 pub(super) struct Control {
@@ -62,6 +64,8 @@ struct State {
     read: HashMap<String, Loaded>,
     /// Service configurations that were read from files.
     rules: Rules,
+    /// TLS of the upstreams.
+    upstream_tls: HashMap<String, Arc<Tls>>,
 }
 
 /// Service configurations by module.
@@ -96,6 +100,7 @@ impl Control {
                 told: HashMap::new(),
                 read: HashMap::new(),
                 rules: Rules::new(),
+                upstream_tls: HashMap::new(),
             }),
             generations,
         })
@@ -112,11 +117,13 @@ impl Control {
         let mut diag = Diag::new();
         let read = modules::read(&config, &state.read, &mut diag);
         let rules = modules::rules(&config, &mut diag);
+        let upstream_tls = tls::read(&config, &state.upstream_tls, &mut diag);
         let prepared = self.listeners.prepare(&config, &mut diag);
-        let built = diag.join(self.build(&state, &config, &read, &rules));
+        let built = diag.join(self.build(&state, &config, &read, &rules, &upstream_tls));
         let snapshot = built.inspect_err(|_| self.observe.metrics.snapshot_failures.increment())?;
         state.read = read;
         state.rules = rules;
+        state.upstream_tls = upstream_tls;
         state.config = Some(config.clone());
         let generation = self.swap(&mut state, snapshot);
         // Who connects to a new listener finds what is published there.
@@ -144,7 +151,7 @@ impl Control {
         let before = (state.given.clone(), state.told.clone());
         change(&mut state);
         let Some(config) = state.config.clone() else { return Ok(state.generation) };
-        match self.build(&state, &config, &state.read, &state.rules) {
+        match self.build(&state, &config, &state.read, &state.rules, &state.upstream_tls) {
             Ok(snapshot) => Ok(self.swap(&mut state, snapshot)),
             Err(report) => {
                 self.observe.metrics.snapshot_failures.increment();
@@ -160,6 +167,7 @@ impl Control {
         config: &Arc<Config>,
         read: &HashMap<String, Loaded>,
         rules: &Rules,
+        upstream_tls: &HashMap<String, Arc<Tls>>,
     ) -> Result<snapshot::Snapshot, Report> {
         let mut all: Modules = state.given.clone();
         for module in &config.modules {
@@ -188,6 +196,7 @@ impl Control {
             extra: &self.policies,
             documents: &self.documents,
             specs: &self.specs,
+            upstream_tls,
             metrics: &self.observe.metrics,
             generation: state.generation + 1,
         })
@@ -217,6 +226,11 @@ impl Control {
     /// The configuration that serves.
     pub(super) fn config(&self) -> Option<Arc<Config>> {
         self.lock().config.clone()
+    }
+
+    /// TLS of an upstream.
+    pub(super) fn upstream_tls(&self, upstream: &str) -> Option<Arc<Tls>> {
+        self.lock().upstream_tls.get(upstream).cloned()
     }
 
     /// What is to be watched for changes.

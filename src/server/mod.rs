@@ -294,6 +294,7 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
     let read = modules::read(config, &std::collections::HashMap::new(), &mut diag);
     let rules = modules::rules(config, &mut diag);
     tls::read(config, &std::collections::HashMap::new(), &mut diag);
+    let upstream_tls = crate::upstream::tls::read(config, &std::collections::HashMap::new(), &mut diag);
     let modules: Modules = read.into_iter().map(|(name, loaded)| (name, loaded.schema)).collect();
     let compiled = crate::snapshot::compile(&crate::snapshot::Inputs {
         config: Arc::new(config.clone()),
@@ -305,6 +306,7 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
         extra: &[],
         documents: &[],
         specs: &crate::upstream::Specs::new(1, metrics.clone()),
+        upstream_tls: &upstream_tls,
         metrics: &metrics,
         generation: 1,
     });

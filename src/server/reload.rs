@@ -4,19 +4,26 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
+use tonic::transport::Channel;
 
 use crate::config::Config;
 use crate::config::types::ModuleSource;
 use crate::config::types::Upstream;
 use crate::registry::Source;
 use crate::registry::Watcher;
+use crate::registry::reflection;
+use crate::schema::Fault;
 use crate::schema::Limits;
 use crate::schema::Schema;
 use crate::server::StartError;
 use crate::server::Watch;
 use crate::server::control::Control;
+use crate::upstream::Stream;
+use crate::upstream::Tls;
+use crate::upstream::dial;
 
 impl Control {
     /// Starts what keeps the snapshot up to date, until the runtime ends.
@@ -55,7 +62,7 @@ impl Control {
             for (module, upstream, refresh) in reflected(&config) {
                 let at = *due.entry(module.into()).or_insert_with(Instant::now);
                 if at <= Instant::now() {
-                    let again = match ask(upstream).await {
+                    let again = match ask(upstream, self.upstream_tls(&upstream.name)).await {
                         Ok(schema) => {
                             self.take(module, schema, &mut known);
                             refresh
@@ -103,11 +110,23 @@ fn reflected(config: &Config) -> impl Iterator<Item = (&str, &Upstream, Duration
 }
 
 /// Asks the endpoints of an upstream in turn, until one tells.
-async fn ask(upstream: &Upstream) -> Result<Schema, String> {
+async fn ask(upstream: &Upstream, tls: Option<Arc<Tls>>) -> Result<Schema, String> {
     let mut why = String::from("it has no endpoint");
     for endpoint in &upstream.endpoints {
-        let source = Source::Reflection { uri: format!("http://{}", endpoint.address), timeout: TIMEOUT };
-        match source.load(&[], &Limits::default()).await {
+        let told = match &tls {
+            None => {
+                let uri = format!("http://{}", endpoint.address);
+                Source::Reflection { uri, timeout: TIMEOUT }.load(&[], &Limits::default()).await
+            }
+            Some(tls) => match dial(&endpoint.host, endpoint.port, Some(tls), TIMEOUT).await {
+                Ok(stream) => ask_over(stream, &endpoint.address).await,
+                Err(failure) => {
+                    why = format!("{}: {failure}", endpoint.address);
+                    continue;
+                }
+            },
+        };
+        match told {
             Ok(schema) => return Ok(schema),
             Err(faults) => {
                 why = faults.first().map_or_else(String::new, ToString::to_string);
@@ -115,6 +134,22 @@ async fn ask(upstream: &Upstream) -> Result<Schema, String> {
         }
     }
     Err(why)
+}
+
+/// Asks over a connection that is there already.
+async fn ask_over(stream: Stream, address: &str) -> Result<Schema, Vec<Fault>> {
+    let uri = format!("https://{address}");
+    let channel = Channel::from_shared(uri.clone()).map_err(|error| {
+        vec![Fault::new(uri.as_str(), format!("it is not the address of a server: {error}"), "")]
+    })?;
+    let mut stream = Some(TokioIo::new(stream));
+    let channel = channel.connect_with_connector_lazy(tower::service_fn(move |_| {
+        let lost = || std::io::Error::from(std::io::ErrorKind::NotConnected);
+        std::future::ready(stream.take().ok_or_else(lost))
+    }));
+    let limits = reflection::Limits { timeout: TIMEOUT, ..reflection::Limits::default() };
+    let told = reflection::fetch(channel, &[], &limits).await;
+    told.map(|reflected| reflected.schema)
 }
 
 /// A change is read after this much quiet.

@@ -34,6 +34,7 @@ use crate::snapshot::Modules;
 use crate::snapshot::Snapshot;
 use crate::upstream::InProcess;
 use crate::upstream::Specs;
+use crate::upstream::Tls;
 use crate::upstream::Upstream;
 
 /// What a snapshot is compiled from.
@@ -57,6 +58,8 @@ pub struct Inputs<'a> {
     pub documents: &'a [Document],
     /// The upstreams of the process.
     pub specs: &'a Specs,
+    /// TLS of the upstreams that ask for it, by name.
+    pub upstream_tls: &'a HashMap<String, Arc<Tls>>,
     /// Where calls are counted.
     pub metrics: &'a Metrics,
     /// The number of the new snapshot.
@@ -120,11 +123,15 @@ impl Build<'_> {
         let Some(upstream) = config.upstreams.iter().find(|upstream| upstream.name == api.upstream) else {
             return;
         };
+        let tls = self.inputs.upstream_tls.get(&upstream.name);
+        if upstream.tls.is_some() != tls.is_some() {
+            return; // Its files are at fault.
+        }
         let services = self.services(api, schema);
         self.check_rules(api, &services);
         let rest = self.rest(api, schema);
         let speaks_rest = api.dialects.contains(&types::Dialect::Rest);
-        let upstream = Upstream::Network(self.inputs.specs.of(upstream));
+        let upstream = Upstream::Network(self.inputs.specs.of(upstream, tls));
         let published = Arc::new(Api {
             name: api.name.as_str().into(),
             hosts: api.hosts.iter().map(|host| host.value.clone()).collect(),

@@ -12,13 +12,15 @@ use bytes::Bytes;
 use h2::Ping;
 use h2::PingPong;
 use h2::client::SendRequest;
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use crate::config::types::Pool as Settings;
-use crate::net::set_up_tokio;
 use crate::observe::Held;
 use crate::upstream::connection::State;
+use crate::upstream::dial::Stream;
+use crate::upstream::dial::dial_until;
+use crate::upstream::failure::Failure;
+use crate::upstream::tls::Tls;
 use crate::wire::coalesce::Coalesce;
 use crate::wire::coalesce::Flusher;
 use crate::wire::coalesce::coalesce;
@@ -30,21 +32,25 @@ pub(super) struct Connected {
 }
 
 /// Connects, and waits until the endpoint has proved that it speaks HTTP/2: an answered
-/// PING also means that its settings are known, its stream limit among them.
-pub(super) async fn connect(host: &str, port: u16, settings: &Settings) -> io::Result<Connected> {
-    let attempt = async {
-        let socket = TcpStream::connect((host, port)).await?;
-        set_up_tokio(&socket)?;
-        handshake(socket, settings).await
-    };
-    match tokio::time::timeout(settings.connect_timeout, attempt).await {
+/// PING also means that its settings are known, its stream limit among them, and over TLS that it took what
+/// the gateway showed of itself.
+pub(super) async fn connect(
+    host: &str,
+    port: u16,
+    tls: Option<&Arc<Tls>>,
+    settings: &Settings,
+) -> Result<Connected, Failure> {
+    let timeout = settings.connect_timeout;
+    let end = tokio::time::Instant::now() + timeout;
+    let stream = dial_until(host, port, tls, (end, timeout)).await?;
+    match tokio::time::timeout_at(end, handshake(stream, settings)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no HTTP/2 answer in connect_timeout")),
+        Err(_) => Err(Failure::late("HTTP/2 answer", timeout)),
     }
 }
 
-async fn handshake(socket: TcpStream, settings: &Settings) -> io::Result<Connected> {
-    let (codec, flusher) = coalesce(socket);
+async fn handshake(stream: Stream, settings: &Settings) -> Result<Connected, Failure> {
+    let (codec, flusher) = coalesce(stream);
     let mut builder = h2::client::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
@@ -57,16 +63,8 @@ async fn handshake(socket: TcpStream, settings: &Settings) -> io::Result<Connect
     let mut ping_pong = h2.ping_pong().ok_or_else(|| io::Error::other("no PING to be had"))?;
     ping_pong.send_ping(Ping::opaque()).map_err(io::Error::other)?;
     std::future::poll_fn(|cx| {
-        let ended = Pin::new(&mut h2).poll(cx);
-        std::task::ready!(flusher.poll_flush(cx))?;
-        if let Poll::Ready(pong) = ping_pong.poll_pong(cx) {
-            return Poll::Ready(pong.map(|_| ()).map_err(io::Error::other));
-        }
-        match ended {
-            Poll::Ready(Ok(())) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(io::Error::other(error))),
-            Poll::Pending => Poll::Pending,
-        }
+        let proved = poll_proof(&mut h2, &flusher, &mut ping_pong, cx);
+        proved.map_err(|error| flusher.with(|stream| stream.failure(error, cx)))
     })
     .await?;
     let keepalive = settings.keepalive.map(|every| Keepalive {
@@ -78,10 +76,29 @@ async fn handshake(socket: TcpStream, settings: &Settings) -> io::Result<Connect
     Ok(Connected { sender, driver: Driver { h2, flusher, keepalive } })
 }
 
+/// Ready once the PING is answered.
+fn poll_proof(
+    h2: &mut h2::client::Connection<Coalesce<Stream>, Bytes>,
+    flusher: &Flusher<Stream>,
+    ping_pong: &mut PingPong,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    let ended = Pin::new(h2).poll(cx);
+    std::task::ready!(flusher.poll_flush(cx))?;
+    if let Poll::Ready(pong) = ping_pong.poll_pong(cx) {
+        return Poll::Ready(pong.map(|_| ()).map_err(io::Error::other));
+    }
+    match ended {
+        Poll::Ready(Ok(())) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(io::Error::other(error))),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
 /// What keeps a connection going: reads, and one write a wake-up.
 pub(super) struct Driver {
-    h2: h2::client::Connection<Coalesce<TcpStream>, Bytes>,
-    flusher: Flusher<TcpStream>,
+    h2: h2::client::Connection<Coalesce<Stream>, Bytes>,
+    flusher: Flusher<Stream>,
     keepalive: Option<Keepalive>,
 }
 

@@ -21,6 +21,10 @@ use crate::upstream::connect::Driver;
 use crate::upstream::connection::Connection;
 use crate::upstream::connection::Lease;
 use crate::upstream::connection::State;
+use crate::upstream::failure::Failure;
+use crate::upstream::pool::Spec;
+use crate::upstream::tls::Tls;
+use crate::upstream::trouble::Trouble;
 
 /// One endpoint.
 pub struct Endpoint {
@@ -31,7 +35,9 @@ pub struct Endpoint {
     host: String,
     port: u16,
     settings: Settings,
+    tls: Option<Arc<Tls>>,
     metrics: EndpointMetrics,
+    trouble: Arc<Trouble>,
     tasks: TaskTracker,
     links: Mutex<Links>,
 }
@@ -72,8 +78,8 @@ impl fmt::Display for Unreachable {
 impl Endpoint {
     pub(super) fn new(
         endpoint: &crate::config::types::Endpoint,
-        settings: &Settings,
-        metrics: EndpointMetrics,
+        spec: &Spec,
+        trouble: Arc<Trouble>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -81,8 +87,10 @@ impl Endpoint {
             authority: endpoint.address.parse().ok(),
             host: endpoint.host.clone(),
             port: endpoint.port,
-            settings: settings.clone(),
-            metrics,
+            settings: spec.config.pool.clone(),
+            tls: spec.tls.clone(),
+            metrics: spec.metrics.endpoint(&spec.name, &endpoint.address),
+            trouble,
             tasks,
             links: Mutex::default(),
         })
@@ -149,7 +157,7 @@ impl Endpoint {
 
     /// Connects, and goes on as the task of the connection.
     async fn connect(self: Arc<Self>, attempt: Arc<Attempt>) {
-        let connected = connect::connect(&self.host, self.port, &self.settings).await;
+        let connected = connect::connect(&self.host, self.port, self.tls.as_ref(), &self.settings).await;
         let driving = self.connected(connected, &attempt);
         attempt.done.notify_waiters();
         let counted = self.metrics.connections.hold();
@@ -163,7 +171,7 @@ impl Endpoint {
 
     fn connected(
         &self,
-        connected: std::io::Result<Connected>,
+        connected: Result<Connected, Failure>,
         attempt: &Attempt,
     ) -> Option<(Driver, Arc<State>)> {
         let mut links = self.lock();
@@ -177,12 +185,13 @@ impl Endpoint {
                 let _ = attempt.outcome.set(Ok(()));
                 Some((connected.driver, state))
             }
-            Err(error) => {
-                self.metrics.connects.increment(outcome(&error));
+            Err(failure) => {
+                let now = now();
+                self.metrics.connects.increment(failure.outcome);
                 links.failures = links.failures.saturating_add(1);
-                links.rests_until = Some(now() + backoff(links.failures));
-                tracing::debug!(endpoint = %self.address, %error, "connecting failed");
-                let _ = attempt.outcome.set(Err(format!("{}: {error}", self.address).into()));
+                links.rests_until = Some(now + backoff(links.failures));
+                self.trouble.tell(&self.address, &failure, now);
+                let _ = attempt.outcome.set(Err(format!("{}: {failure}", self.address).into()));
                 None
             }
         }
@@ -196,14 +205,6 @@ impl Endpoint {
 enum Leased {
     Now(Lease),
     After(Arc<Attempt>),
-}
-
-fn outcome(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "refused",
-        std::io::ErrorKind::TimedOut => "timeout",
-        _ => "failed",
-    }
 }
 
 /// 100 ms, doubling to 5 s.

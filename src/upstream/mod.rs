@@ -7,17 +7,25 @@
 pub mod balance;
 mod connect;
 mod connection;
+mod dial;
 mod endpoint;
+mod failure;
 pub mod in_process;
 mod pool;
 pub mod stream;
+pub mod tls;
+mod trouble;
 
 pub use connection::Lease;
+pub use dial::Stream;
+pub use dial::dial;
 pub use endpoint::Endpoint;
 pub use endpoint::Unreachable;
+pub use failure::Failure;
 pub use in_process::InProcess;
 pub use pool::Pool;
 pub use pool::Spec;
 pub use pool::Specs;
 pub use pool::Tried;
 pub use pool::Upstream;
+pub use tls::Tls;

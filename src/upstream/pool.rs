@@ -9,6 +9,7 @@ use std::sync::PoisonError;
 use std::sync::Weak;
 use std::time::Instant;
 
+use http::uri::Scheme;
 use tokio_util::task::TaskTracker;
 
 use crate::call::Reason;
@@ -25,6 +26,8 @@ use crate::upstream::connection::Lease;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::Unreachable;
 use crate::upstream::in_process::InProcess;
+use crate::upstream::tls::Tls;
+use crate::upstream::trouble::Trouble;
 
 /// Where the calls of a method go.
 #[derive(Clone)]
@@ -52,12 +55,20 @@ pub struct Spec {
     pub authority: Authority,
     /// Attempts after the first, by why.
     pub retries: Counters,
-    config: types::Upstream,
-    metrics: Arc<Metrics>,
+    pub(super) config: types::Upstream,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Of each endpoint, what its log was told.
+    troubles: Box<[Arc<Trouble>]>,
     pools: Box<[OnceLock<Arc<Pool>>]>,
 }
 
 impl Spec {
+    /// The `:scheme` that its endpoints see.
+    pub fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
+    }
+
     /// The connections of one worker.
     pub fn pool(&self, worker: usize) -> &Arc<Pool> {
         let at = worker.min(self.pools.len() - 1);
@@ -84,9 +95,12 @@ impl Specs {
         Self { workers: workers.max(1), metrics, known: Mutex::default() }
     }
 
-    /// The upstream of this configuration: the one there is, if it says the same.
-    pub fn of(&self, config: &types::Upstream) -> Arc<Spec> {
-        let identity = identity(config);
+    /// The upstream of this configuration and its TLS: the one there is, if both say the same.
+    ///
+    /// One whose certificates or authorities have changed is another: calls to come connect anew, and those
+    /// that run end where they are.
+    pub fn of(&self, config: &types::Upstream, tls: Option<&Arc<Tls>>) -> Arc<Spec> {
+        let identity = identity(config, tls);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, spec| spec.strong_count() > 0);
         if let Some(spec) = known.get(&identity).and_then(Weak::upgrade) {
@@ -97,6 +111,8 @@ impl Specs {
             authority: config.authority.clone(),
             retries: self.metrics.upstream_retries(&config.name),
             config: config.clone(),
+            tls: tls.cloned(),
+            troubles: config.endpoints.iter().map(|_| Arc::default()).collect(),
             metrics: self.metrics.clone(),
             pools: (0..self.workers).map(|_| OnceLock::new()).collect(),
         });
@@ -106,11 +122,19 @@ impl Specs {
 }
 
 /// What an upstream says, but for where it was written.
-fn identity(config: &types::Upstream) -> String {
+fn identity(config: &types::Upstream, tls: Option<&Arc<Tls>>) -> String {
     let endpoints: Vec<_> = config.endpoints.iter().map(|e| (&e.address, e.weight, &e.tags)).collect();
     format!(
         "{:?}",
-        (&config.name, endpoints, config.protocol, &config.authority, config.balance, &config.pool)
+        (
+            &config.name,
+            endpoints,
+            config.protocol,
+            &config.authority,
+            config.balance,
+            &config.pool,
+            tls.map(|tls| tls.digest())
+        )
     )
 }
 
@@ -123,13 +147,12 @@ pub struct Pool {
 impl Pool {
     fn new(spec: &Spec) -> Self {
         let tasks = TaskTracker::new();
-        let endpoint = |endpoint: &types::Endpoint| {
-            let metrics = spec.metrics.endpoint(&spec.name, &endpoint.address);
-            Endpoint::new(endpoint, &spec.config.pool, metrics, tasks.clone())
+        let endpoint = |(endpoint, trouble): (&types::Endpoint, &Arc<Trouble>)| {
+            Endpoint::new(endpoint, spec, trouble.clone(), tasks.clone())
         };
         let weights: Vec<u32> = spec.config.endpoints.iter().map(|e| e.weight.get()).collect();
         Self {
-            endpoints: spec.config.endpoints.iter().map(endpoint).collect(),
+            endpoints: spec.config.endpoints.iter().zip(&spec.troubles).map(endpoint).collect(),
             picker: balance::build(spec.config.balance, &weights),
         }
     }

@@ -32,7 +32,7 @@ pub(in crate::config) static UPSTREAM: Section = Section {
             Or("endpoint"),
             "which `:authority` it sees: the endpoint's address, the client's, or this one",
         ),
-        later("tls", Shape::Section(&TLS), May, "speaks TLS to it; `{}` trusts the system's authorities"),
+        key("tls", Shape::Section(&TLS), May, "speaks TLS to it; `{}` trusts the system's authorities"),
         key("balance", Shape::Section(&BALANCE), Or("{}"), "how a server is picked for a call"),
         later(
             "health",

@@ -1,4 +1,4 @@
-//! What a checked configuration says of TLS on a listener.
+//! What a checked configuration says of TLS, on listeners and towards upstreams.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -66,6 +66,27 @@ pub enum ForwardCertificate {
     No,
     /// By `x-forwarded-client-cert`.
     Yes,
+}
+
+/// TLS towards the endpoints of one upstream.
+#[derive(Debug, Clone)]
+pub struct UpstreamTls {
+    /// Where it was written.
+    pub at: At,
+    /// The authorities that sign for the endpoints; `None` is those of the system.
+    pub ca: Option<Located<PathBuf>>,
+    /// What the gateway shows where it is asked for a certificate.
+    pub certificate: Option<Certificate>,
+    /// Whose certificate each endpoint must show, a name or an IP address; `None` is the endpoint's host.
+    pub server_name: Option<Located<String>>,
+}
+
+impl UpstreamTls {
+    /// The files that it is read from.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let ca = self.ca.iter().map(|file| &*file.value);
+        ca.chain(self.certificate.iter().flat_map(Certificate::files))
+    }
 }
 
 /// A version of TLS.
