@@ -18,9 +18,10 @@ use tonic_types::StatusExt;
 use transom::demo::pb;
 
 use crate::support::BOOK;
+use crate::support::Backend;
+use crate::support::Gateway;
 use crate::support::LIBRARY;
 use crate::support::Parts;
-use crate::support::demo;
 use crate::support::dialects::Ask;
 use crate::support::dialects::COMPRESSIONS;
 use crate::support::dialects::Compression;
@@ -29,9 +30,12 @@ use crate::support::dialects::Dialect;
 use crate::support::dialects::Told;
 use crate::support::dialects_rest::HOST as REST_HOST;
 use crate::support::soon;
+use crate::support::yaml;
 use crate::tls::Authority;
 use crate::tls::Files;
+use crate::tls::Front;
 use crate::tls::Relay;
+use crate::tls::Server;
 
 /// One cell of the matrix.
 #[derive(Clone, Copy)]
@@ -101,6 +105,8 @@ enum Between {
     Tls,
     /// A relay that speaks HTTP/3.
     Quic,
+    /// TLS between the gateway and the service.
+    UpstreamTls,
 }
 
 async fn all(parts: Parts<'_>, cases: &[Case]) {
@@ -117,15 +123,27 @@ async fn all_over(between: Between, parts: Parts<'_>, cases: &[Case]) {
     let (authority, files) = (Arc::new(Authority::new("servers")), Files::new());
     files.put("own", &authority.leaf(&["library.test"]));
     let listener = match between {
-        Between::Nothing => String::new(),
+        Between::Nothing | Between::UpstreamTls => String::new(),
         Between::Tls => format!("tls: {{ certificates: [{}] }}", files.pair("own")),
         Between::Quic => format!("tls: {{ certificates: [{}] }}, http3: true", files.pair("own")),
     };
-    let (gateway, backend) = demo(Parts { api: &api, listener: &listener, ..parts });
+    let backend = Backend::start();
+    let front = (between == Between::UpstreamTls)
+        .then(|| Front::start(backend.address, Server::of(&authority.leaf(&["library.test"]))));
+    files.write("ca.pem", &authority.pem);
+    let upstream = match between {
+        Between::UpstreamTls => {
+            format!("tls: {{ ca: \"{}\", server_name: library.test }}", files.path("ca.pem").display())
+        }
+        _ => String::new(),
+    };
+    let reached = front.as_ref().map_or(backend.address, |front| front.address);
+    let parts = Parts { api: &api, listener: &listener, upstream: &upstream, ..parts };
+    let gateway = Gateway::start(&yaml(&[reached], parts));
     let (own, name) = (gateway.address(), "library.test");
     let (mut tls, mut quic) = (None, None);
     let address = match between {
-        Between::Nothing => own,
+        Between::Nothing | Between::UpstreamTls => own,
         Between::Tls => tls.insert(Relay::start(own, name, &authority).await).address,
         Between::Quic => quic.insert(http3::Relay::start(own, name, &authority).await).address,
     };
@@ -149,6 +167,17 @@ async fn every_dialect_keeps_the_laws() {
 #[tokio::test]
 async fn every_dialect_keeps_the_laws_over_tls() {
     all_over(Between::Tls, Parts::default(), CASES).await;
+}
+
+#[tokio::test]
+async fn every_dialect_keeps_the_laws_with_tls_to_the_service() {
+    all_over(Between::UpstreamTls, Parts::default(), CASES).await;
+}
+
+#[tokio::test]
+async fn every_dialect_carries_large_messages_with_tls_to_the_service() {
+    let parts = Parts { api: "policies: { validate: { max_message: 16MiB } }", ..Parts::default() };
+    all_over(Between::UpstreamTls, parts, LARGE_CASES).await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustls::Error;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::io::BufReader;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -50,6 +51,8 @@ pub(super) async fn dial_until(
     let Some(name) = tls.name_of(host) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no certificate can be valid for it").into());
     };
+    // TLS reads 4 KiB at a time, a record has up to 16 KiB.
+    let socket = BufReader::with_capacity(READ_BYTES, socket);
     let shaking = TlsConnector::from(tls.client().clone()).connect(name, socket);
     let shaken = timeout_at(end, shaking).await.map_err(late("answer to the TLS handshake"))?;
     let io = shaken.map_err(|error| match fault(&error) {
@@ -77,7 +80,7 @@ pub enum Stream {
 
 /// A byte stream over TLS, which remembers what TLS found at fault: the HTTP/2 codec doesn't tell.
 pub struct Secured {
-    io: TlsStream<TcpStream>,
+    io: TlsStream<BufReader<TcpStream>>,
     tls: Arc<Tls>,
     fault: Option<Error>,
 }
@@ -157,5 +160,7 @@ impl AsyncWrite for Stream {
     }
 }
 
+/// What is read of a socket at once, below TLS.
+const READ_BYTES: usize = 32 << 10;
 /// Reads, of 1 KiB each, in search of a last word.
 const READS_MAX: usize = 64;

@@ -123,7 +123,7 @@ fn certificate(fault: &CertificateError, tls: &Tls) -> Failure {
             let names = match fault {
                 CertificateError::NotValidForNameContext { expected, presented } => {
                     let shown: Vec<&str> =
-                        presented.iter().take(NAMES_SHOWN).map(|name| clip(name)).collect();
+                        presented.iter().take(NAMES_SHOWN).map(|name| clip(bare(name))).collect();
                     let shown = if shown.is_empty() { "no name".into() } else { shown.join(", ") };
                     format!("for {shown}, not for {}", expected.to_str())
                 }
@@ -190,6 +190,12 @@ fn refused(alert: AlertDescription, tls: &Tls) -> Failure {
     }
 }
 
+/// A name alone, of `DnsName("pets.internal")`.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, inner)| inner.strip_suffix(')')).unwrap_or(name);
+    inner.trim_matches('"')
+}
+
 /// A name that a server claims, short enough for a log.
 fn clip(name: &str) -> &str {
     let end = (0..=NAME_BYTES_SHOWN.min(name.len())).rev().find(|at| name.is_char_boundary(*at));
@@ -204,8 +210,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_clipped_between_characters() {
+    fn names_are_shown_bare_and_short() {
         assert_eq!(clip("short.test"), "short.test");
+        assert_eq!(bare("DnsName(\"*.pets.internal\")"), "*.pets.internal");
+        assert_eq!(bare("IpAddress(127.0.0.1)"), "127.0.0.1");
+        assert_eq!(bare("("), "(");
         let long = "ä".repeat(80);
         assert_eq!(clip(&long), "ä".repeat(50));
     }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
@@ -17,16 +18,23 @@ use rcgen::Issuer;
 use rcgen::KeyPair;
 use rcgen::KeyUsagePurpose;
 use rustls::ClientConfig;
+use rustls::HandshakeKind;
+use rustls::ProtocolVersion;
 use rustls::RootCertStore;
+use rustls::ServerConfig;
+use rustls::ServerConnection;
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::ServerName;
+use rustls::server::WebPkiClientVerifier;
 use tokio::net::TcpListener;
 use tokio::net::TcpSocket;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -244,6 +252,125 @@ pub(crate) async fn first_bytes(socket: &TcpStream) -> [u8; 3] {
         tokio::task::yield_now().await;
     }
     first
+}
+
+/// How a server speaks TLS.
+#[derive(Clone, Copy)]
+pub(crate) struct Server<'a> {
+    pub(crate) leaf: &'a Leaf,
+    pub(crate) versions: &'a [&'static SupportedProtocolVersion],
+    pub(crate) alpn: &'a [&'a str],
+    /// Who signs for clients, each of which needs a certificate then.
+    pub(crate) clients: Option<&'a Authority>,
+}
+
+impl<'a> Server<'a> {
+    pub(crate) fn of(leaf: &'a Leaf) -> Self {
+        Self { leaf, versions: VERSIONS, alpn: &["h2"], clients: None }
+    }
+
+    fn config(self) -> Arc<ServerConfig> {
+        use rustls::pki_types::pem::PemObject;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(self.versions)
+            .expect("the versions are known");
+        let builder = match self.clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.der.clone()).expect("an authority is a root");
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().expect("there is an authority"))
+            }
+        };
+        let key = PrivateKeyDer::from_pem_slice(self.leaf.key.as_bytes()).expect("a key in PEM");
+        let config = builder.with_single_cert(vec![self.leaf.der.clone()], key);
+        let mut config = config.expect("they belong together");
+        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config.ticketer = aws_lc_rs::Ticketer::new().expect("a ticketer");
+        Arc::new(config)
+    }
+}
+
+/// What a front saw of a connection whose handshake was done.
+#[derive(Debug, Clone)]
+pub(crate) struct Greeted {
+    pub(crate) name: Option<String>,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) kind: HandshakeKind,
+    pub(crate) shown: Option<CertificateDer<'static>>,
+}
+
+/// TLS before a server that speaks none. It ends when dropped.
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
+    config: Arc<Mutex<Arc<ServerConfig>>>,
+    seen: Arc<Mutex<Vec<Greeted>>>,
+    breaks: watch::Sender<()>,
+    _tasks: JoinSet<()>,
+}
+
+impl Front {
+    pub(crate) fn start(to: SocketAddr, server: Server<'_>) -> Self {
+        let socket = TcpSocket::new_v4().expect("sockets are to be had");
+        // Small, so that who sends much has to wait for the socket again and again.
+        socket.set_recv_buffer_size(RECEIVE_BYTES).expect("the option is known");
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        let listener = socket.listen(64).expect("the socket listens");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let config = Arc::new(Mutex::new(server.config()));
+        let (breaks, broken) = watch::channel(());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (used, told) = (config.clone(), seen.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut relayed = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                let (config, told) = (used.lock().expect("no panic").clone(), told.clone());
+                let mut broken = broken.clone();
+                broken.mark_unchanged();
+                relayed.spawn(async move {
+                    // A gateway may refuse what it is shown.
+                    let Ok(mut secured) = TlsAcceptor::from(config).accept(socket).await else { return };
+                    told.lock().expect("no panic").push(greeted(secured.get_ref().1));
+                    let mut plain = TcpStream::connect(to).await.expect("the server is there");
+                    plain.set_nodelay(true).expect("the option is known");
+                    tokio::select! {
+                        // Either side may break off.
+                        _ = tokio::io::copy_bidirectional(&mut secured, &mut plain) => {}
+                        _ = broken.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { address, config, seen, breaks, _tasks: tasks }
+    }
+
+    /// Connections so far, in their order.
+    pub(crate) fn seen(&self) -> Vec<Greeted> {
+        self.seen.lock().expect("no panic").clone()
+    }
+
+    /// Speaks TLS otherwise, on connections to come.
+    pub(crate) fn change(&self, server: Server<'_>) {
+        *self.config.lock().expect("no panic") = server.config();
+    }
+
+    /// Closes every connection.
+    pub(crate) fn break_off(&self) {
+        self.breaks.send_replace(());
+    }
+}
+
+fn greeted(session: &ServerConnection) -> Greeted {
+    let shown = session.peer_certificates().and_then(<[_]>::first);
+    Greeted {
+        name: session.server_name().map(str::to_owned),
+        version: session.protocol_version().expect("hands are shaken"),
+        kind: session.handshake_kind().expect("hands are shaken"),
+        shown: shown.map(|shown| shown.clone().into_owned()),
+    }
 }
 
 /// What the system keeps of what a client hasn't read.
