@@ -115,7 +115,7 @@ impl World {
         let tried = count(&gateway, "transom_upstream_connects_total", &[("outcome", outcome)]);
         assert!(tried >= 1, "{outcome}: {}", gateway.server().metrics().render());
         gateway.drain().await;
-        let log = std::fs::read_to_string(self.files.path("access.log")).unwrap();
+        let log = std::fs::read_to_string(self.files.path("access.log")).expect("there is a log");
         assert!(log.contains(words), "no `{words}` in {log}");
     }
 }
@@ -147,20 +147,20 @@ struct Talk {
 
 impl Talk {
     async fn begin(client: &H2) -> Self {
-        let mut calling = client.begin(&ask(BIDI).chunks(&[&remark()]).open()).await.unwrap();
+        let mut calling = client.begin(&ask(BIDI).chunks(&[&remark()]).open()).await.expect("a stream opens");
         let (body, first) = calling.first().await;
         assert!(!first.is_empty());
         Self { calling, body }
     }
 
     async fn go_on(&mut self) {
-        self.calling.sending.send_data(remark(), false).unwrap();
+        self.calling.sending.send_data(remark(), false).expect("the stream is open");
         let answer = soon("an answer", self.body.data()).await.expect("it goes on").expect("it is whole");
-        self.body.flow_control().release_capacity(answer.len()).unwrap();
+        self.body.flow_control().release_capacity(answer.len()).expect("it was taken");
     }
 
     async fn end(mut self) {
-        self.calling.sending.send_data(Bytes::new(), true).unwrap();
+        self.calling.sending.send_data(Bytes::new(), true).expect("the stream is open");
         let mut outcome = Outcome::default();
         soon("the end", raw::rest(&mut self.body, &mut outcome)).await;
         assert_eq!((outcome.code, outcome.error.is_none()), (Some(0), true), "{outcome:?}");
@@ -226,6 +226,12 @@ async fn certificates_that_are_not_good_are_refused_with_the_reason() {
         world.fails(world.gateway(&localhost(front.address), ""), "certificate_expired", words).await;
         assert!(front.seen().is_empty(), "nothing was said to it");
     }
+
+    let mut params = named("localhost", &["localhost"]);
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let front = world.front(Server::of(&world.authority.sign(params)));
+    let gateway = world.gateway(&localhost(front.address), "");
+    world.fails(gateway, "certificate_invalid", "shows an authority's certificate as its own").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -209,10 +209,7 @@ fn upstream(raw: &Raw) -> Upstream {
 
 fn upstream_tls(raw: &Raw) -> UpstreamTls {
     let server_name = raw.get("server_name").and_then(|name| {
-        let value = match HostPattern::parse(name.text()?) {
-            Ok(HostPattern::Exact(value)) => value,
-            _ => return None,
-        };
+        let Ok(HostPattern::Exact(value)) = HostPattern::parse(name.text()?) else { return None };
         Some(Located { value, at: name.at() })
     });
     let certificate = raw.get("cert").map(|_| certificate(raw));

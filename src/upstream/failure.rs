@@ -141,6 +141,12 @@ fn certificate(fault: &CertificateError, tls: &Tls) -> Failure {
             "certificate_expired",
             "the server's certificate is not valid yet: compare the clocks of both machines",
         ),
+        // Of an error of the verifier below, only its words are to be had.
+        CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => Failure::new(
+            "certificate_invalid",
+            "the server shows an authority's certificate as its own: have the authority sign one for the \
+             server, which says `CA:FALSE`",
+        ),
         fault => Failure::new("certificate_invalid", format!("the server's certificate isn't good: {fault}")),
     }
 }

@@ -128,7 +128,7 @@ fn one(
         },
         None => match system.get_or_insert_with(|| of_system(asked, reader.diag)) {
             Some((roots, of_roots)) => {
-                digest.update(&*of_roots);
+                digest.update(*of_roots);
                 Some(roots.clone())
             }
             None => None,
