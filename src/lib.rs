@@ -17,6 +17,7 @@ pub mod listen;
 pub mod net;
 pub mod observe;
 pub mod openapi;
+pub mod outbound;
 pub mod policy;
 pub mod registry;
 pub mod route;

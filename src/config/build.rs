@@ -16,6 +16,7 @@ use crate::config::shape::Stage;
 use crate::config::table::apis::DIALECTS;
 use crate::config::table::policies::SLOTS;
 use crate::config::types::AccessLog;
+use crate::config::types::Acme;
 use crate::config::types::Admin;
 use crate::config::types::Api;
 use crate::config::types::Authority;
@@ -122,6 +123,7 @@ fn tls(raw: &Raw, named: &[Raw]) -> Tls {
             .iter()
             .map(certificate)
             .collect(),
+        acme: raw.get("acme").map(acme),
         clients: located(raw, "client_ca").map(|ca| Clients {
             ca,
             crl: located(raw, "crl"),
@@ -134,6 +136,20 @@ fn tls(raw: &Raw, named: &[Raw]) -> Tls {
         min_version: if is("min_version", "1.3") { TlsVersion::V13 } else { TlsVersion::V12 },
         handshake_timeout: duration(raw, "handshake_timeout"),
         max_handshakes: count(raw, "max_handshakes"),
+    }
+}
+
+fn acme(raw: &Raw) -> Acme {
+    let domains = raw.get("domains").map(Raw::items).unwrap_or_default().iter();
+    let domains = domains.filter_map(Raw::text).map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+    let domains: std::collections::BTreeSet<String> = domains.collect();
+    Acme {
+        at: raw.at(),
+        directory: text(raw, "directory"),
+        domains: domains.into_iter().collect(),
+        email: raw.get("email").and_then(Raw::text).map(str::to_owned),
+        path: Located { value: path(raw, "path"), at: at(raw, "path") },
+        ca: located(raw, "ca"),
     }
 }
 

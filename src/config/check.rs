@@ -105,6 +105,11 @@ impl Checker<'_> {
                         }),
                     }
                 }
+                Rule::Some(names) => {
+                    if !entries.iter().any(|entry| names.contains(&&*entry.name)) {
+                        self.none_of(names, section, place);
+                    }
+                }
                 Rule::Needs(name, other) => {
                     let entry = |name: &str| entries.iter().find(|entry| &*entry.name == name);
                     if let (Some(entry), None) = (entry(name), entry(other)) {

@@ -37,6 +37,7 @@ pub fn reference() -> String {
             let rule = match rule {
                 Rule::One(names) => format!("Exactly one of {}.", list(names.iter().copied())),
                 Rule::AtMostOne(names) => format!("At most one of {}.", list(names.iter().copied())),
+                Rule::Some(names) => format!("At least one of {}.", list(names.iter().copied())),
                 Rule::Needs(name, other) => format!("`{name}` needs `{other}`."),
             };
             let _ = writeln!(out, "\n{rule}");
@@ -110,7 +111,7 @@ mod tests {
                 );
             }
             let names = section.rules.iter().flat_map(|rule| match rule {
-                Rule::One(names) | Rule::AtMostOne(names) => names.to_vec(),
+                Rule::One(names) | Rule::AtMostOne(names) | Rule::Some(names) => names.to_vec(),
                 Rule::Needs(name, other) => vec![*name, *other],
             });
             for name in names {

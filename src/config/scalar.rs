@@ -101,6 +101,53 @@ pub(super) static SERVER_NAME: Kind = Kind {
     },
 };
 
+pub(super) static ACME_DIRECTORY: Kind = Kind {
+    what: "the URL of an ACME directory",
+    example: "`https://acme-v02.api.letsencrypt.org/directory`",
+    // RFC 8555, section 6.1: ACME is spoken over HTTPS alone.
+    check: |text| {
+        url(text, &["https"])?;
+        let uri: http::Uri = text.parse().map_err(|_| String::new())?;
+        let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
+            return Err(String::new());
+        };
+        let is_host = authority.as_str() == authority.host();
+        fits(is_host || authority.port_u16().is_some_and(|port| port != 0))
+    },
+};
+
+pub(super) static ACME_DOMAIN: Kind = Kind {
+    what: "the name of a host",
+    example: "`api.example.com`",
+    check: |text| {
+        if text.contains('*') {
+            return Err("no challenge that a listener can answer proves a wildcard: list each host, \
+                 or give a certificate of the wildcard by `certificates`"
+                .into());
+        }
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        if bare.parse::<IpAddr>().is_ok() {
+            return Err("certificates are asked for names, not for addresses".into());
+        }
+        if text.contains(':') {
+            return Err("leave the port out: authorities look at 443 and 80".into());
+        }
+        (SERVER_NAME.check)(text)
+    },
+};
+
+pub(super) static EMAIL: Kind = Kind {
+    what: "an e-mail address",
+    example: "`ops@example.com`",
+    check: |text| {
+        if text.starts_with("mailto:") {
+            return Err("leave `mailto:` out".into());
+        }
+        let is_text = text.len() <= 254 && text.bytes().all(|b| b.is_ascii_graphic() && b != b',');
+        fits(is_text && text.split_once('@').is_some_and(|(who, at)| !who.is_empty() && !at.is_empty()))
+    },
+};
+
 pub(super) static CIDR: Kind = Kind {
     what: "a range of addresses",
     example: "`10.0.0.0/8`, `192.0.2.1/32` or `fd00::/8`",

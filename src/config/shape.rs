@@ -115,6 +115,8 @@ pub(super) enum Rule {
     One(&'static [&'static str]),
     /// At most one of these.
     AtMostOne(&'static [&'static str]),
+    /// At least one of these.
+    Some(&'static [&'static str]),
     /// The first needs the second.
     Needs(&'static str, &'static str),
 }

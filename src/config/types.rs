@@ -15,6 +15,7 @@ use crate::config::fault::At;
 use crate::config::host::HostPattern;
 use crate::config::raw::Raw;
 
+pub use tls::Acme;
 pub use tls::Certificate;
 pub use tls::CertificateSource;
 pub use tls::ClientAuth;

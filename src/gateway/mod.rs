@@ -25,6 +25,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::HeaderMap;
 use http::HeaderValue;
+use http::Method;
 use http::Request;
 use http::Response;
 use http::request::Parts;
@@ -59,6 +60,7 @@ use crate::gateway::target::Outcome;
 use crate::gateway::timers::Timers;
 use crate::gateway::uplink::Uplink;
 use crate::observe::Observe;
+use crate::outbound::acme::Challenges;
 use crate::policy::Admitted;
 use crate::policy::Holds;
 use crate::policy::admit;
@@ -73,12 +75,19 @@ pub struct Gateway {
     current: Arc<Current>,
     observe: Arc<Observe>,
     buffers: Arc<Buffers>,
+    challenges: Arc<Challenges>,
 }
 
 impl Gateway {
-    /// The gateway of the worker of that index; all workers share `buffers`.
-    pub fn new(worker: usize, current: Arc<Current>, observe: Arc<Observe>, buffers: Arc<Buffers>) -> Self {
-        Self { worker, current, observe, buffers }
+    /// The gateway of the worker of that index; all workers share `buffers` and `challenges`.
+    pub fn new(
+        worker: usize,
+        current: Arc<Current>,
+        observe: Arc<Observe>,
+        buffers: Arc<Buffers>,
+        challenges: Arc<Challenges>,
+    ) -> Self {
+        Self { worker, current, observe, buffers, challenges }
     }
 
     /// One request, top to bottom, until the head of its response is known. The rest goes
@@ -94,6 +103,10 @@ impl Gateway {
         let (mut head, body) = request.into_parts();
         let (origin, onward) = Onward::read(connection, &head.headers);
         let mut tally = Tally::open(&self.observe, self.worker, connection, origin, &head, now);
+        if let Some(proof) = self.proof(connection, &head) {
+            tally.begin(None);
+            return answer(tally, proof);
+        }
         let target = cors::find(&self.current.load(), &head, page);
         if matches!(page, Page::Open(..)) {
             head.extensions.insert(Allowed);
@@ -151,6 +164,17 @@ impl Gateway {
             Some(early) => self.begin_early(early, plan, admitted, exchange),
             None => self.begin_late(&plan, &admitted, exchange).await,
         }
+    }
+
+    /// The answer to an authority that asks, in the clear, whether a domain is served here (RFC 8555, section
+    /// 8.3): an order of this gateway is under way, and any other path or token is a request like all others.
+    fn proof(&self, connection: &Connection, head: &Parts) -> Option<Response<Bytes>> {
+        let may_ask = connection.secured.is_none() && matches!(head.method, Method::GET | Method::HEAD);
+        let proof = may_ask.then(|| self.challenges.http(head.uri.path())).flatten()?;
+        let mut response = Response::new(proof);
+        let kind = HeaderValue::from_static("application/octet-stream");
+        response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+        Some(response)
     }
 
     /// Waits with the response until the dialect lets its head go.
@@ -323,7 +347,7 @@ impl Service for Gateway {
     ) -> Response<Answer> {
         let content_type = request.headers().get(http::header::CONTENT_TYPE).cloned();
         let content_type = content_type.as_ref();
-        let is_head = request.method() == http::Method::HEAD;
+        let is_head = request.method() == Method::HEAD;
         let mut page = Page::None;
         let handled = self.handle(connection, request, content_type, &mut page, now);
         let mut response = match AssertUnwindSafe(handled).catch_unwind().await {

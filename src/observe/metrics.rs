@@ -181,6 +181,26 @@ impl Metrics {
         )
     }
 
+    /// Orders at ACME authorities, by outcome: `transom_acme_orders_total{outcome}`.
+    pub fn acme_orders(&self) -> Counters {
+        self.counters(
+            "transom_acme_orders_total",
+            "Certificates that were asked of ACME authorities, by outcome.",
+            &[],
+            "outcome",
+        )
+    }
+
+    /// The end of a certificate of these domains, by the first of them:
+    /// `transom_acme_certificate_expiry_seconds{domain}`. Keep it, or it isn't shown.
+    pub fn acme_expiry(&self, domain: &str) -> Gauge {
+        self.gauge(
+            "transom_acme_certificate_expiry_seconds",
+            "When a certificate from an ACME authority ends, in seconds since 1970; 0 where there is none.",
+            &[("domain", domain)],
+        )
+    }
+
     /// A counter by name (ending in `_total`) and labels. Keep it: to find it takes a lock.
     pub fn counter(
         &self,

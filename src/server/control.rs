@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::config::Diag;
 use crate::config::Report;
 use crate::observe::Observe;
+use crate::outbound::acme::Acme;
 use crate::policy;
 use crate::policy::Policy;
 use crate::schema::Schema;
@@ -42,6 +43,7 @@ pub(super) struct Control {
     observe: Arc<Observe>,
     specs: Specs,
     listeners: Listeners,
+    acme: Acme,
     readiness: Arc<Readiness>,
     policies: Vec<Arc<dyn Policy>>,
     documents: Vec<Document>,
@@ -78,6 +80,7 @@ impl Control {
         workers: usize,
         setup: Setup,
         listeners: Listeners,
+        acme: Acme,
         readiness: Arc<Readiness>,
     ) -> Arc<Self> {
         let generations = Arc::new(watch::Sender::new(0));
@@ -88,6 +91,7 @@ impl Control {
             current,
             observe,
             listeners,
+            acme,
             readiness,
             policies: setup.policies,
             documents: setup.documents,
@@ -117,8 +121,9 @@ impl Control {
         let mut diag = Diag::new();
         let read = modules::read(&config, &state.read, &mut diag);
         let rules = modules::rules(&config, &mut diag);
+        let acme = self.acme.prepare(&config, &mut diag);
         let upstream_tls = tls::read(&config, &state.upstream_tls, &mut diag);
-        let prepared = self.listeners.prepare(&config, &mut diag);
+        let prepared = self.listeners.prepare(&config, &acme, &mut diag);
         let built = diag.join(self.build(&state, &config, &read, &rules, &upstream_tls));
         let snapshot = built.inspect_err(|_| self.observe.metrics.snapshot_failures.increment())?;
         state.read = read;
@@ -128,6 +133,8 @@ impl Control {
         let generation = self.swap(&mut state, snapshot);
         // Who connects to a new listener finds what is published there.
         self.listeners.commit(prepared, &config);
+        // An authority comes to see the listeners.
+        self.acme.commit(acme);
         Ok(generation)
     }
 

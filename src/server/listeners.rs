@@ -39,6 +39,7 @@ use crate::listen::worker;
 use crate::observe::Counter;
 use crate::observe::Counters;
 use crate::observe::Observe;
+use crate::outbound::acme;
 
 /// Every open socket.
 pub(super) struct Listeners {
@@ -126,8 +127,8 @@ impl Listeners {
     }
 
     /// Reads certificates, and binds what a configuration adds, before anything is changed.
-    pub(super) fn prepare(&self, config: &Config, diag: &mut Diag) -> Prepared {
-        let secured = tls::read(config, &self.secured(), diag);
+    pub(super) fn prepare(&self, config: &Config, acme: &acme::Prepared, diag: &mut Diag) -> Prepared {
+        let secured = tls::read(config, &self.secured(), acme, diag);
         let inner = self.lock();
         let (mut fresh, mut kept) = (Vec::new(), Vec::new());
         for Wanted { name, address, at, mut terms, http3, kind } in wanted(config, &secured) {

@@ -30,6 +30,9 @@ use crate::observe::Limits as LogLimits;
 use crate::observe::Metrics;
 use crate::observe::Observe;
 use crate::observe::Target;
+use crate::outbound::acme;
+use crate::outbound::acme::Acme;
+use crate::outbound::acme::Challenges;
 use crate::policy::Policy;
 use crate::server::control::Control;
 use crate::server::listeners::Listeners;
@@ -49,6 +52,8 @@ pub struct Setup {
     pub documents: Vec<Document>,
     /// Whether the files of the configuration are watched.
     pub watch: Watch,
+    /// How orders of certificates that failed are tried again.
+    pub acme: acme::Pace,
 }
 
 /// Whether the files of the configuration are watched.
@@ -109,10 +114,13 @@ impl Server {
         let observe = Arc::new(observe(&config, workers)?);
         let current = Arc::new(Current::from_pointee(Snapshot::empty()));
         let buffers = Buffers::new(config.server.buffer_bytes);
+        let challenges = Arc::new(Challenges::default());
         let mut threads = Vec::new();
         let (lanes, queues) = Lanes::new(workers);
         for (index, queue) in queues.into_iter().enumerate() {
-            let gateway = Arc::new(Gateway::new(index, current.clone(), observe.clone(), buffers.clone()));
+            let (current, observe) = (current.clone(), observe.clone());
+            let gateway = Gateway::new(index, current, observe, buffers.clone(), challenges.clone());
+            let gateway = Arc::new(gateway);
             threads.push(thread(format!("transom-worker-{index}"), move || {
                 run(worker::run(queue, gateway));
             })?);
@@ -129,7 +137,8 @@ impl Server {
             observe.clone(),
         );
         let watch = setup.watch;
-        let control = Control::new(current, observe.clone(), workers, setup, listeners, readiness);
+        let acme = Acme::new(runtime.handle().clone(), challenges, observe.metrics.clone(), setup.acme);
+        let control = Control::new(current, observe.clone(), workers, setup, listeners, acme, readiness);
         control.apply(config)?;
         control.clone().spawn_upkeep(runtime.handle(), watch)?;
         Ok(Self { control, accepting, runtime, drain_timeout, observe, threads })
@@ -293,7 +302,8 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
     let mut diag = crate::config::Diag::new();
     let read = modules::read(config, &std::collections::HashMap::new(), &mut diag);
     let rules = modules::rules(config, &mut diag);
-    tls::read(config, &std::collections::HashMap::new(), &mut diag);
+    let acme = acme::check(config, &mut diag);
+    tls::read(config, &std::collections::HashMap::new(), &acme, &mut diag);
     let upstream_tls = crate::upstream::tls::read(config, &std::collections::HashMap::new(), &mut diag);
     let modules: Modules = read.into_iter().map(|(name, loaded)| (name, loaded.schema)).collect();
     let compiled = crate::snapshot::compile(&crate::snapshot::Inputs {

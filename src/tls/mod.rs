@@ -94,3 +94,16 @@ pub fn authorities(path: &Path, digest: &mut Sha256) -> Result<RootCertStore, Wr
     }
     Ok(roots)
 }
+
+/// The authorities that the system trusts, and their part of the digest of what is trusted. None are there where
+/// `ca-certificates` isn't installed.
+pub fn system_authorities(digest: &mut Sha256) -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "some of the system's authorities can't be read");
+    }
+    found.certs.iter().for_each(|certificate| digest.update(certificate));
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    roots
+}

@@ -19,6 +19,7 @@ use crate::config::types::Upstream;
 use crate::config::types::UpstreamTls;
 use crate::tls::Reader;
 use crate::tls::authorities;
+use crate::tls::system_authorities;
 
 /// TLS of one upstream; a change of what its files say makes a new one.
 pub struct Tls {
@@ -182,14 +183,8 @@ fn endpoints_are_names(upstream: &Upstream, diag: &mut Diag) -> bool {
 
 /// The authorities of the system; `None` where a fault was reported.
 fn of_system(asked: &UpstreamTls, diag: &mut Diag) -> Option<System> {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "some of the system's authorities can't be read");
-    }
     let mut digest = Sha256::new();
-    found.certs.iter().for_each(|certificate| digest.update(certificate));
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
+    let roots = system_authorities(&mut digest);
     if roots.is_empty() {
         let help =
             "give the authorities of the upstream as `ca`, or install the system's (`ca-certificates`)";

@@ -1,12 +1,12 @@
 //! Keys of listeners and of what secures them.
 
+use crate::config::scalar::ACME_DIRECTORY;
+use crate::config::scalar::ACME_DOMAIN;
 use crate::config::scalar::ADDRESS;
 use crate::config::scalar::DURATION;
-use crate::config::scalar::HTTP_URL;
+use crate::config::scalar::EMAIL;
 use crate::config::scalar::NAME;
 use crate::config::scalar::PATH;
-use crate::config::scalar::SERVER_NAME;
-use crate::config::scalar::TEXT;
 use crate::config::shape::Need::May;
 use crate::config::shape::Need::Must;
 use crate::config::shape::Need::Or;
@@ -15,7 +15,6 @@ use crate::config::shape::Section;
 use crate::config::shape::Shape;
 use crate::config::shape::Thing;
 use crate::config::shape::key;
-use crate::config::shape::later;
 use crate::config::shape::section;
 use crate::config::shape::word;
 
@@ -86,7 +85,7 @@ static TLS: Section = Section {
         key(
             "certificates",
             Shape::List(&CERTIFICATE_OR_NAME, 1),
-            Must,
+            May,
             "files or names; the client's SNI picks one, and the first serves where it names none of them",
         ),
         key("client_ca", Shape::Scalar(&PATH), May, "PEM of the authorities that sign client certificates"),
@@ -116,9 +115,10 @@ static TLS: Section = Section {
             Or("1000"),
             "handshakes under way; at the limit the oldest gives way",
         ),
-        later("acme", Shape::Section(&ACME), May, "gets certificates from an ACME authority"),
+        key("acme", Shape::Section(&ACME), May, "gets certificates from an ACME authority"),
     ],
     rules: &[
+        Rule::Some(&["certificates", "acme"]),
         Rule::Needs("client_auth", "client_ca"),
         Rule::Needs("crl", "client_ca"),
         Rule::Needs("forward_client_cert", "client_ca"),
@@ -145,15 +145,26 @@ pub(in crate::config) static CERTIFICATE: Section = section(&[
 ]);
 
 static ACME: Section = section(&[
-    key("directory", Shape::Scalar(&HTTP_URL), Must, "the authority's directory"),
+    key("directory", Shape::Scalar(&ACME_DIRECTORY), Must, "the authority's directory"),
     key(
         "domains",
-        Shape::List(&Shape::Scalar(&SERVER_NAME), 1),
+        Shape::List(&Shape::Scalar(&ACME_DOMAIN), 1),
         Must,
-        "hosts that certificates are asked for",
+        "hosts that one certificate is asked for; they must reach this gateway",
     ),
-    key("email", Shape::Scalar(&TEXT), May, "whom the authority may write to"),
-    key("path", Shape::Scalar(&PATH), Must, "where the account and its certificates are kept"),
+    key("email", Shape::Scalar(&EMAIL), May, "whom the authority may write to"),
+    key(
+        "path",
+        Shape::Scalar(&PATH),
+        Must,
+        "directory of the account and its certificates, for the gateway alone",
+    ),
+    key(
+        "ca",
+        Shape::Scalar(&PATH),
+        May,
+        "PEM of the authorities that sign for the directory's own server; absent: the system's",
+    ),
 ]);
 
 /// RFC 9113 6.9.2.

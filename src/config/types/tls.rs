@@ -15,8 +15,10 @@ use crate::config::types::Located;
 pub struct Tls {
     /// Where it was written.
     pub at: At,
-    /// At least one; the client's server name picks one, the first serves all others.
+    /// The client's server name picks one, the first serves all others; there is one at least, or `acme`.
     pub certificates: Vec<Certificate>,
+    /// Asks an authority for a certificate beside these.
+    pub acme: Option<Acme>,
     /// Whose certificates clients may show; `None` asks for none.
     pub clients: Option<Clients>,
     /// The oldest version that is spoken.
@@ -32,9 +34,27 @@ impl Tls {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let of_clients =
             self.clients.iter().flat_map(|clients| std::iter::once(&clients.ca).chain(&clients.crl));
-        let of_clients = of_clients.map(|file| &*file.value);
-        self.certificates.iter().flat_map(Certificate::files).chain(of_clients)
+        let of_acme = self.acme.iter().filter_map(|acme| acme.ca.as_ref());
+        let others = of_clients.chain(of_acme).map(|file| &*file.value);
+        self.certificates.iter().flat_map(Certificate::files).chain(others)
     }
+}
+
+/// A certificate that is asked of an ACME authority (RFC 8555).
+#[derive(Debug, Clone)]
+pub struct Acme {
+    /// Where it was written.
+    pub at: At,
+    /// The URL of the authority's directory.
+    pub directory: String,
+    /// What the certificate is for: names in lower case, sorted, each once, at least one.
+    pub domains: Vec<String>,
+    /// Whom the authority may write to.
+    pub email: Option<String>,
+    /// The directory where account and certificates are kept.
+    pub path: Located<PathBuf>,
+    /// Who signs for the directory's own server; `None` are the authorities that the system trusts.
+    pub ca: Option<Located<PathBuf>>,
 }
 
 /// Certificates of clients on one listener.

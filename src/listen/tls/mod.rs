@@ -25,6 +25,8 @@ use crate::config::types::Tls as Asked;
 use crate::config::types::TlsVersion;
 use crate::listen::tls::certificates::Certificates;
 use crate::listen::tls::clients::Clients;
+use crate::outbound::acme::Challenges;
+use crate::outbound::acme::Prepared;
 use crate::tls::Pair;
 use crate::tls::Reader;
 
@@ -40,6 +42,9 @@ pub struct Tls {
     /// The same for HTTP/3.
     pub(crate) quic: Arc<QuicServerConfig>,
     names: Arc<Names>,
+    certificates: Arc<Certificates>,
+    /// What is answered to authorities, where one is asked for a certificate.
+    challenges: Option<Arc<Challenges>>,
     clients: Option<Clients>,
     tickets: Arc<dyn ProducesTickets>,
     pub(crate) handshake_timeout: Duration,
@@ -56,10 +61,12 @@ impl fmt::Debug for Tls {
 /// Reads the certificates and the authorities of a configuration, and makes TLS of each listener that asks for it, by name.
 ///
 /// Faults are reported with the place that names the file. `before` is what serves, by listener: sessions
-/// that clients keep outlive a change of certificates.
+/// that clients keep outlive a change of certificates. `acme` has the places of certificates that authorities
+/// issue: what comes there later serves without a new [`Tls`].
 pub fn read(
     config: &Config,
     before: &HashMap<String, Arc<Tls>>,
+    acme: &Prepared,
     diag: &mut Diag,
 ) -> HashMap<String, Arc<Tls>> {
     let mut reader = Reader::new(diag);
@@ -69,14 +76,21 @@ pub fn read(
     let mut all = HashMap::new();
     for listener in &config.listeners {
         let Some(asked) = &listener.tls else { continue };
-        if let Some(tls) = one(&mut reader, listener, asked, before.get(&listener.name).map(|tls| &**tls)) {
+        let before = before.get(&listener.name).map(|tls| &**tls);
+        if let Some(tls) = one(&mut reader, acme, listener, asked, before) {
             all.insert(listener.name.clone(), Arc::new(tls));
         }
     }
     all
 }
 
-fn one(reader: &mut Reader<'_>, listener: &Listener, asked: &Asked, before: Option<&Tls>) -> Option<Tls> {
+fn one(
+    reader: &mut Reader<'_>,
+    acme: &Prepared,
+    listener: &Listener,
+    asked: &Asked,
+    before: Option<&Tls>,
+) -> Option<Tls> {
     let pairs: Vec<Option<Pair>> = asked.certificates.iter().map(|asked| reader.pair(asked)).collect();
     let clients = asked.clients.as_ref().map(|asked| Clients::read(asked, &reader.provider, reader.diag));
     let pairs: Vec<Pair> = pairs.into_iter().collect::<Option<_>>()?;
@@ -84,7 +98,7 @@ fn one(reader: &mut Reader<'_>, listener: &Listener, asked: &Asked, before: Opti
         Some(read) => Some(read?),
         None => None,
     };
-    match build(&reader.provider, asked, &pairs, clients, before) {
+    match build(&reader.provider, acme, asked, &pairs, clients, before) {
         Ok(tls) => Some(tls),
         Err(error) => {
             let problem = format!("TLS of listener \"{}\" can't be set up: {error}", listener.name);
@@ -96,6 +110,7 @@ fn one(reader: &mut Reader<'_>, listener: &Listener, asked: &Asked, before: Opti
 
 fn build(
     provider: &Arc<CryptoProvider>,
+    acme: &Prepared,
     asked: &Asked,
     pairs: &[Pair],
     clients: Option<Clients>,
@@ -105,14 +120,15 @@ fn build(
         TlsVersion::V12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         TlsVersion::V13 => &[&rustls::version::TLS13],
     };
-    let certificates = Arc::new(Certificates::new(pairs));
+    let certificates =
+        Arc::new(Certificates::new(pairs, asked.acme.as_ref().and_then(|asked| acme.slot(asked))));
     let names = certificates.names.clone();
     let server = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
     let server = match &clients {
         None => server.with_no_client_auth(),
         Some(clients) => server.with_client_cert_verifier(clients.verifier.clone()),
     };
-    let mut server = server.with_cert_resolver(certificates);
+    let mut server = server.with_cert_resolver(certificates.clone());
     // A ticket stands for a client that was verified: it is good only as long as the same clients are.
     let trust = |clients: &Option<Clients>| clients.as_ref().map(|clients| clients.digest);
     let tickets = match before {
@@ -131,6 +147,8 @@ fn build(
         quic: Arc::new(quic),
         server: Arc::new(server),
         names,
+        certificates,
+        challenges: asked.acme.is_some().then(|| acme.challenges().clone()),
         clients,
         tickets,
         handshake_timeout: asked.handshake_timeout,

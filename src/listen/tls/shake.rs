@@ -9,9 +9,12 @@ use rustls::HandshakeKind;
 use rustls::ProtocolVersion;
 use rustls::ServerConnection;
 use rustls::pki_types::CertificateDer;
+use rustls::server::Acceptor;
+use rustls::server::ClientHello;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -25,6 +28,8 @@ use crate::listen::tls::clients;
 use crate::listen::tls::clients::Clients;
 use crate::listen::worker::Version;
 use crate::listen::worker::read_version;
+use crate::outbound::acme;
+use crate::outbound::acme::Challenges;
 
 /// A connection whose handshake is done.
 pub(crate) struct Shaken {
@@ -71,7 +76,10 @@ async fn attempt(mut socket: TcpStream, tls: &Tls) -> Result<(TlsStream<TcpStrea
         }
         Ok(_) | Err(_) => return Err("closed"),
     }
-    let io = TlsAcceptor::from(tls.server.clone()).accept(socket).await.map_err(|error| why(&error))?;
+    let io = match &tls.challenges {
+        None => TlsAcceptor::from(tls.server.clone()).accept(socket).await.map_err(|error| why(&error))?,
+        Some(challenges) => accept(socket, tls, challenges).await?,
+    };
     let session = io.get_ref().1;
     let version = if session.protocol_version() == Some(ProtocolVersion::TLSv1_3) { "1.3" } else { "1.2" };
     let secured =
@@ -100,6 +108,32 @@ pub(crate) fn secured(
         server_name: server_name.map(|name| name.to_ascii_lowercase().into()),
         names: tls.names.clone(),
     })
+}
+
+/// Shakes hands where an authority may come to see whether a domain is served here.
+async fn accept(
+    socket: TcpStream,
+    tls: &Tls,
+    challenges: &Challenges,
+) -> Result<TlsStream<TcpStream>, &'static str> {
+    let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(|error| why(&error))?;
+    let hello = begun.client_hello();
+    let proof = hello.server_name().filter(|_| is_validation(&hello)).and_then(|name| challenges.tls(name));
+    if let Some(proof) = proof {
+        let mut io = begun.into_stream(proof).await.map_err(|error| why(&error))?;
+        // RFC 8737, section 3: nothing is said over it. The authority may close it first.
+        let _ = io.shutdown().await;
+        return Err("acme_challenge");
+    }
+    let is_served = tls.certificates.pick(hello.server_name()).is_some();
+    let shaken = begun.into_stream(tls.server.clone()).await;
+    shaken.map_err(|error| if is_served { why(&error) } else { "no_certificate" })
+}
+
+/// Whether the client names the protocol of validation alone (RFC 8737, section 4).
+fn is_validation(hello: &ClientHello<'_>) -> bool {
+    let mut protocols = hello.alpn().into_iter().flatten();
+    protocols.next() == Some(acme::ALPN) && protocols.next().is_none()
 }
 
 fn spoken(session: &ServerConnection) -> Result<Spoken, &'static str> {
