@@ -248,8 +248,7 @@ async fn patch_mask_is_made_of_the_body_and_never_replaces_one_that_is_sent() {
 fn refused_to_start(text: &str) -> String {
     let config = config_of(text);
     let start = move || {
-        let setup =
-            Setup { modules: [].into(), policies: Vec::new(), documents: Vec::new(), watch: Watch::No };
+        let setup = Setup { watch: Watch::No, ..Setup::default() };
         Server::start(config, setup).err().map(|error| error.to_string())
     };
     std::thread::spawn(start).join().unwrap().expect("it must not start")

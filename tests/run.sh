@@ -30,6 +30,10 @@ say "Rust: unit and behaviour tests"
 cargo test --locked --all-targets
 cargo test --locked --doc
 
+need "pebble, an ACME authority, with pebble-challtestsrv" "command -v pebble pebble-challtestsrv" pebble
+say "ACME: orders and renewals at pebble"
+cargo test --locked --test acme
+
 say "the program and the backend for the suites of other clients"
 cargo build --locked --bins --examples
 target=$(cargo metadata --locked --no-deps --format-version 1 |

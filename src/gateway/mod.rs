@@ -57,6 +57,7 @@ use crate::gateway::lane::Way;
 use crate::gateway::source::Source;
 use crate::gateway::tally::Tally;
 use crate::gateway::target::Outcome;
+use crate::gateway::target::Target;
 use crate::gateway::timers::Timers;
 use crate::gateway::uplink::Uplink;
 use crate::observe::Observe;
@@ -103,11 +104,7 @@ impl Gateway {
         let (mut head, body) = request.into_parts();
         let (origin, onward) = Onward::read(connection, &head.headers);
         let mut tally = Tally::open(&self.observe, self.worker, connection, origin, &head, now);
-        if let Some(proof) = self.proof(connection, &head) {
-            tally.begin(None);
-            return answer(tally, proof);
-        }
-        let target = cors::find(&self.current.load(), &head, page);
+        let target = self.target(connection, &head, page);
         if matches!(page, Page::Open(..)) {
             head.extensions.insert(Allowed);
         }
@@ -163,6 +160,14 @@ impl Gateway {
         match opened.early {
             Some(early) => self.begin_early(early, plan, admitted, exchange),
             None => self.begin_late(&plan, &admitted, exchange).await,
+        }
+    }
+
+    /// What a request asks for: a proof for an authority, or what is published.
+    fn target(&self, connection: &Connection, head: &Parts, page: &mut Page) -> Target {
+        match self.proof(connection, head) {
+            Some(proof) => Target::answered(proof),
+            None => cors::find(&self.current.load(), head, page),
         }
     }
 

@@ -30,6 +30,14 @@ pub(super) struct Target {
     pub(super) outcome: Outcome,
 }
 
+impl Target {
+    /// Something that isn't published, with its answer.
+    pub(super) fn answered(answer: Response<Bytes>) -> Self {
+        let speaker = Speaker::Known(bridge::of(Dialect::Plain));
+        Self { plan: None, speaker, outcome: Outcome::Answer(answer) }
+    }
+}
+
 /// What speaks with the client.
 pub(super) enum Speaker {
     /// One of the table.
@@ -90,9 +98,7 @@ fn plain(snapshot: &Snapshot, head: &Parts) -> Target {
             };
         }
         Found::Match { target: RestTarget::Document(document), .. } => {
-            let speaker = Speaker::Known(bridge::of(Dialect::Plain));
-            let answer = bridge::rest::document(&document.text, &document.headers, head);
-            return Target { plan: None, speaker, outcome: Outcome::Answer(answer) };
+            return Target::answered(bridge::rest::document(&document.text, &document.headers, head));
         }
         found => found,
     };

@@ -120,10 +120,15 @@ impl Gateway {
 
     /// Starts one by a configuration that was read already, from a file for instance.
     pub(crate) fn of(config: Config, policies: Vec<Arc<dyn Policy>>, watch: Watch) -> Self {
+        Self::of_setup(config, Setup { policies, watch, ..Setup::default() })
+    }
+
+    /// Starts one with all that a program can choose; the module `demo` is added.
+    pub(crate) fn of_setup(config: Config, mut setup: Setup) -> Self {
         let listener = config.listeners[0].name.clone();
-        let modules = [("demo".to_owned(), demo_schema())].into();
-        let server = Server::start(config, Setup { modules, policies, watch, ..Setup::default() })
-            .unwrap_or_else(|error| panic!("the gateway didn't start: {error}"));
+        setup.modules.insert("demo".to_owned(), demo_schema());
+        let server =
+            Server::start(config, setup).unwrap_or_else(|error| panic!("the gateway didn't start: {error}"));
         let address = server.address(&listener).expect("the listener was started");
         Self { server: Some(server), address }
     }

@@ -197,6 +197,7 @@ mod tests {
         start: Instant,
         answers: Mutex<VecDeque<Answer>>,
         asked: Mutex<Vec<(u64, Way)>>,
+        told: tokio::sync::Notify,
         stored: Mutex<Option<Issued>>,
     }
 
@@ -209,6 +210,7 @@ mod tests {
     impl Authority for Fake {
         async fn order(self: Arc<Self>, way: Way) -> Result<Issued, Failure> {
             self.asked.lock().unwrap().push((self.start.elapsed().as_secs(), way));
+            self.told.notify_one();
             let answer = self.answers.lock().unwrap().pop_front();
             match answer {
                 Some(Answer::Issue(lasts)) => Ok(lasting(self.start.elapsed(), lasts)),
@@ -247,6 +249,7 @@ mod tests {
             start,
             answers: Mutex::new(answers.into()),
             asked: Mutex::default(),
+            told: tokio::sync::Notify::new(),
             stored: Mutex::new(stored.clone()),
         });
         let slot = Arc::new(Slot::new(&domains(&["a.test"])));
@@ -263,7 +266,7 @@ mod tests {
         };
         let reached = async {
             while fake.asked.lock().unwrap().len() < times {
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                fake.told.notified().await;
             }
         };
         tokio::select! {
@@ -336,6 +339,7 @@ mod tests {
             start,
             answers: Mutex::default(),
             asked: Mutex::default(),
+            told: tokio::sync::Notify::new(),
             stored: Mutex::new(Some(lasting(Duration::from_secs(500), 9000))),
         };
         let slot = Arc::new(Slot::new(&domains(&["a.test"])));
