@@ -20,12 +20,17 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::RootCertStore;
+use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::client::TlsStream;
 use transom::config::Config;
 use transom::outbound::acme::Pace;
@@ -479,6 +484,68 @@ async fn sections_that_are_the_same_share_one_order_and_reloads_keep_it() {
     set.apply(&place.acme("a.test"), "");
     let back = set.connect(&pebble.root, "a.test").await.expect("it is good");
     assert_eq!((shown(&back), set.orders("issued")), (first, 2));
+}
+
+/// A server at the place of an authority that says the same to every request, until it is dropped.
+async fn says(place: &Place, answer: Vec<u8>) -> JoinSet<()> {
+    let leaf = place.signs.leaf(&["localhost"]);
+    let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).expect("a key in PEM");
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|config| config.with_no_client_auth().with_single_cert(vec![leaf.der], key))
+        .expect("they belong together");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let socket = TcpListener::bind(place.directory).await.expect("the port is free");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((io, _)) = socket.accept().await {
+            let Ok(mut io) = acceptor.accept(io).await else { continue };
+            // Requests are small, and the client may break off.
+            let _ = io.read(&mut [0; 4096]).await;
+            let _ = io.write_all(&answer).await;
+            let _ = io.shutdown().await;
+        }
+    });
+    tasks
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_not_acme_end_the_order_and_nothing_else() {
+    let place = Place::new();
+    let set = Set::start(&place.acme("a.test"), "");
+    let whole = |head: &str, body: &str| {
+        let length = body.len();
+        format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").into_bytes()
+    };
+    let urls =
+        |url: &str| serde_json::json!({ "newNonce": url, "newAccount": url, "newOrder": url }).to_string();
+    let own = format!("https://localhost:{}/", place.directory.port());
+    let cases = [
+        ("invalid", whole("200 OK", "{")),
+        ("invalid", whole("200 OK", "<html>")),
+        // The library takes these for URLs.
+        ("invalid", whole("200 OK", &urls("no url at all\n"))),
+        // Nothing is said in the clear.
+        ("unreachable", whole("200 OK", &urls("http://localhost/"))),
+        // Neither is there a nonce.
+        ("invalid", whole("200 OK", &urls(&own))),
+        ("unreachable", whole("503 Busy\r\nretry-after: 18446744073709551615", "<html>")),
+        ("unreachable", whole("200 OK", &" ".repeat(2 << 20))),
+        ("unreachable", b"220 smtp.example.com ESMTP\r\n".to_vec()),
+        ("unreachable", Vec::new()),
+    ];
+    for (outcome, answer) in cases {
+        let shown = String::from_utf8_lossy(&answer[..answer.len().min(100)]).into_owned();
+        let mut server = says(&place, answer).await;
+        let before = set.orders(outcome);
+        // An order that began before this server was there counts as well, so one more is waited for.
+        set.until_orders(outcome, before + 2).await;
+        assert_eq!(set.gateway.metric("transom_panics_total", &[]), 0.0, "{shown}");
+        server.shutdown().await;
+    }
+    let pebble = place.start(set.kind()).await;
+    set.until_orders("issued", 1).await;
+    set.connect(&pebble.root, "a.test").await.expect("it is good");
 }
 
 #[test]
