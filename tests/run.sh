@@ -30,7 +30,7 @@ say "Rust: unit and behaviour tests"
 cargo test --locked --all-targets
 cargo test --locked --doc
 
-need "pebble, an ACME authority, with pebble-challtestsrv" "command -v pebble pebble-challtestsrv" pebble
+need "pebble, an ACME authority, with pebble-challtestsrv" "command -v pebble && command -v pebble-challtestsrv" pebble
 say "ACME: orders and renewals at pebble"
 cargo test --locked --test acme
 
