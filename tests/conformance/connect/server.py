@@ -23,9 +23,10 @@ SERVICE = "connectrpc.conformance.v1.ConformanceService"
 START_SECONDS = 60
 STOP_SECONDS = 10
 # The fields and values of connectrpc/conformance/v1/server_compat.proto that matter here.
-PROTOCOL, HTTP_VERSION, USE_TLS, RECEIVE_LIMIT = 1, 2, 4, 6
-HOST, PORT = 1, 2
-GRPC, HTTP_2 = 2, 2
+PROTOCOL, HTTP_VERSION, USE_TLS, CLIENT_CERTIFICATE, RECEIVE_LIMIT, CREDENTIALS = 1, 2, 4, 5, 6, 7
+CERTIFICATE, KEY = 1, 2
+HOST, PORT, SHOWN = 1, 2, 3
+GRPC, HTTP_2, HTTP_3 = 2, 2, 3
 
 
 def varint(data, at):
@@ -39,8 +40,8 @@ def varint(data, at):
             return value, at
 
 
-def numbers(data):
-    """The numeric fields of a message by their numbers, without those that are bytes."""
+def fields_of(data):
+    """The fields of a message by their numbers."""
     fields, at = {}, 0
     while at < len(data):
         tag, at = varint(data, at)
@@ -48,24 +49,29 @@ def numbers(data):
         if tag & 7 == 0:
             fields[tag >> 3] = value
         elif tag & 7 == 2:
+            fields[tag >> 3] = data[at:at + value]
             at += value
         else:
             sys.exit(f"server.py: field {tag >> 3} has a wire type that these messages don't use")
     return fields
 
 
-def number(field, value):
-    """One numeric field."""
-    out = bytearray([field << 3])
+def varint_of(value):
+    out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes(out) + bytes([value])
 
 
-def text(field, value):
-    """One short text field."""
-    return bytes([field << 3 | 2, len(value)]) + value.encode()
+def number(field, value):
+    """One numeric field."""
+    return bytes([field << 3]) + varint_of(value)
+
+
+def octets(field, value):
+    """One field of text or bytes."""
+    return bytes([field << 3 | 2]) + varint_of(len(value)) + value
 
 
 def write(pipe, message):
@@ -99,7 +105,7 @@ def backend_port(backend, limit):
     Transom unread, so what they hold is for the service to refuse."""
     write(backend.stdin, number(PROTOCOL, GRPC) + number(HTTP_VERSION, HTTP_2) + number(RECEIVE_LIMIT, limit))
     backend.stdin.close()
-    return numbers(read(backend.stdout))[PORT]
+    return fields_of(read(backend.stdout))[PORT]
 
 
 def gateway_port(gateway):
@@ -122,9 +128,24 @@ def gateway_port(gateway):
     return port[0]
 
 
-def configuration(backend, protos, limit):
+def listener(asked, folder):
+    """The listener that is asked for; certificates are written to files."""
+    found = {"name": "suite", "address": "127.0.0.1:0"}
+    if asked.get(USE_TLS):
+        credentials = fields_of(asked[CREDENTIALS])
+        (folder / "own.crt").write_bytes(credentials[CERTIFICATE])
+        (folder / "own.key").write_bytes(credentials[KEY])
+        found["tls"] = {"certificates": [{"cert": "own.crt", "key": "own.key"}]}
+        if asked.get(CLIENT_CERTIFICATE):
+            (folder / "clients.pem").write_bytes(asked[CLIENT_CERTIFICATE])
+            found["tls"]["client_ca"] = "clients.pem"
+        found["http3"] = asked[HTTP_VERSION] == HTTP_3
+    return found
+
+
+def configuration(own, backend, protos, limit):
     whole = {
-        "listeners": [{"name": "plain", "address": "127.0.0.1:0"}],
+        "listeners": [own],
         "modules": [{"name": "suite", "protos": protos}],
         "upstreams": [{"name": "suite", "endpoints": [{"address": f"127.0.0.1:{backend}"}]}],
         "apis": [{
@@ -142,19 +163,21 @@ def configuration(backend, protos, limit):
 def main():
     transom, reference, protos = sys.argv[1:]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    asked = numbers(read(sys.stdin.buffer))
-    if asked.get(USE_TLS):
-        sys.exit("server.py: TLS is not set up here")
+    asked = fields_of(read(sys.stdin.buffer))
     with contextlib.ExitStack() as all_of:
         folder = all_of.enter_context(tempfile.TemporaryDirectory(prefix="transom-connect-"))
         backend = all_of.enter_context(running(reference, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         limit = asked.get(RECEIVE_LIMIT, 0)
         file = Path(folder) / "transom.yaml"
-        file.write_text(configuration(backend_port(backend, limit), protos, limit))
+        own = listener(asked, file.parent)
+        file.write_text(configuration(own, backend_port(backend, limit), protos, limit))
         command = (transom, "serve", "-c", file)
         gateway = all_of.enter_context(running(*command, stderr=subprocess.PIPE, text=True))
         port = gateway_port(gateway)
-        write(sys.stdout.buffer, text(HOST, "127.0.0.1") + number(PORT, port))
+        where = octets(HOST, b"127.0.0.1") + number(PORT, port)
+        if asked.get(USE_TLS):
+            where += octets(SHOWN, fields_of(asked[CREDENTIALS])[CERTIFICATE])
+        write(sys.stdout.buffer, where)
         sys.exit(f"server.py: Transom ended by itself with {gateway.wait()}")
 
 
