@@ -315,6 +315,7 @@ mod tests {
         let terms = Terms {
             limits: config.listeners[0].limits.clone(),
             tls: None,
+            alt_svc: None,
             proxy_protocol: ProxyProtocol::No,
             trusted: Trusted::default(),
         };
