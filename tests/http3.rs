@@ -223,20 +223,19 @@ async fn rest_and_connect_and_where_http3_is() {
 
 /// `alt-svc` of the answer to a GET.
 async fn alt_svc(io: TlsStream<TcpStream>, alpn: &str) -> Option<String> {
-    let (mut sending, tasks) = if alpn == "h2" {
-        let (sending, connection) = h2::client::handshake(io).await.expect("HTTP/2 is spoken");
-        (sending, tokio::spawn(async { drop(connection.await) }))
-    } else {
+    if alpn != "h2" {
         let mut io = io;
         let head = format!("GET /v1/{BOOK} HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n");
         io.write_all(head.as_bytes()).await.expect("it is taken");
         let mut said = String::new();
         soon("an answer", io.read_to_string(&mut said)).await.expect("text");
         return said.lines().find_map(|line| line.strip_prefix("alt-svc: ")).map(str::to_owned);
-    };
+    }
+    let (mut sending, connection) = h2::client::handshake(io).await.expect("HTTP/2 is spoken");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
     let (response, _) = sending.send_request(book(), true).expect("a stream opens");
     let response = soon("an answer", response).await.expect("a head");
-    tasks.abort();
     response.headers().get("alt-svc").map(|told| told.to_str().expect("ASCII").to_owned())
 }
 

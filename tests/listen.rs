@@ -351,6 +351,43 @@ fn request_head() -> bytes::Bytes {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_crosses_with_the_end_spoils_no_other() {
+    use raw::upstream::END_HEADERS;
+    use raw::upstream::HEADERS;
+    let (gateway, _upstream) = start("");
+    let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
+    let mut opening = BytesMut::from(raw::upstream::PREFACE);
+    opening.extend_from_slice(&frame_of(raw::upstream::SETTINGS, 0, 0, &[]));
+    opening.extend_from_slice(&frame_of(HEADERS, END_HEADERS, 1, &request_head()));
+    socket.write_all(&opening).await.unwrap();
+    gateway.until_metric("transom_open_calls", &[], 1.0).await;
+    let mut draining = tokio::task::JoinSet::new();
+    draining.spawn(gateway.drain());
+    // GOAWAY, and the PING that asks whether it was heard.
+    let mut said = Vec::new();
+    let ping = loop {
+        soon("a PING", socket.read_buf(&mut said)).await.unwrap();
+        let at = said.windows(9).position(|head| head == [0, 0, 8, 6, 0, 0, 0, 0, 0]);
+        if let Some(payload) = at.and_then(|at| said.get(at + 9..at + 17)) {
+            break payload.to_vec();
+        }
+    };
+    // Clients write the answer before what waits to be written.
+    let mut crossing = BytesMut::from(&*frame_of(6, 1, 0, &ping));
+    crossing.extend_from_slice(&frame_of(HEADERS, END_HEADERS, 3, &request_head()));
+    for _ in 0..3 {
+        crossing.extend_from_slice(&frame_of(8, 0, 3, &65_535u32.to_be_bytes()));
+    }
+    crossing.extend_from_slice(&frame_of(0, 1, 1, &[0; 5]));
+    socket.write_all(&crossing).await.unwrap();
+    soon("the end", socket.read_to_end(&mut said)).await.unwrap();
+    assert_eq!(go_away(&said), Some((1, 0)), "the first call is the last, and nothing was wrong: {said:?}");
+    let answered = said.windows(9).any(|head| head[3..9] == [HEADERS, END_HEADERS | 1, 0, 0, 0, 1]);
+    assert!(answered, "the first call is answered: {said:?}");
+    soon("the drain", draining.join_next()).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rapid_resets_are_told_to_calm_down() {
     let (gateway, upstream) = start("");
     let mut flood = BytesMut::from(raw::upstream::PREFACE);

@@ -19,6 +19,7 @@ use crate::wire::h1_guard::H1Fault;
 use crate::wire::h1_guard::H1Guard;
 use crate::wire::h1_guard::Place;
 use crate::wire::h2_guard::H2Guard;
+use crate::wire::h2_guard::UNKNOWN_KIND;
 
 /// A byte stream under guard, with what was read of it to tell its protocol.
 pub(crate) struct Guarded<T> {
@@ -154,7 +155,7 @@ impl Guard {
     }
 
     /// How many of these bytes may pass.
-    fn admit(&mut self, bytes: &[u8]) -> usize {
+    fn admit(&mut self, bytes: &mut [u8]) -> usize {
         match self {
             Self::H1(guard, fault, phase) => {
                 let fed = guard.feed(bytes);
@@ -170,6 +171,9 @@ impl Guard {
             }
             Self::H2(guard) => {
                 guard.feed(bytes, now());
+                for kind in guard.orphans() {
+                    bytes[kind] = UNKNOWN_KIND;
+                }
                 bytes.len()
             }
         }
@@ -195,7 +199,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
             this.ahead.advance(take);
         }
         this.heard += (buf.filled().len() - before) as u64;
-        let good = this.guard.admit(&buf.filled()[before..]);
+        let good = this.guard.admit(&mut buf.filled_mut()[before..]);
         if good == 0 && this.guard.is_shut() {
             buf.set_filled(before);
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));

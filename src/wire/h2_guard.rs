@@ -3,6 +3,12 @@
 //! The guard reads the bytes beside the HTTP/2 implementation and judges only what that has no counter for. It never
 //! changes or holds a byte; what is malformed it leaves to the implementation.
 //!
+//! # Orphans
+//! Once the last stream of a connection that ends is told, the implementation ignores later ones, whose HEADERS may
+//! have crossed with that. But a WINDOW_UPDATE of such a stream it takes for an error of the whole connection, and
+//! with it would end all calls that may still run there. [`H2Guard::orphans`] names these frames, so that they can
+//! be made ones of a type that nobody knows.
+//!
 //! # Rapid reset
 //! A reset costs a client nothing and the gateway a call, as the next stream may begin at once. What tells abuse from
 //! use is the age of the stream: one that was open for over [`Limits::young`] has held one of the connection's stream
@@ -48,7 +54,7 @@ pub struct Counts {
 #[derive(Clone, Debug)]
 pub struct H2Guard {
     limits: Limits,
-    /// The first bytes of a frame (9 of the header, up to 4 of the payload) when they arrive in pieces.
+    /// The first bytes of a frame (9 of the header, up to 8 of the payload) when they arrive in pieces.
     head: [u8; HEAD_BYTES + PEEK_BYTES],
     have: usize,
     /// Bytes until the next thing to read: payload that is of no interest.
@@ -66,6 +72,10 @@ pub struct H2Guard {
     refilled_at: Instant,
     counts: Counts,
     verdict: Option<Calm>,
+    /// The last stream that was opened when the client had heard of the end.
+    ended_after: Option<u32>,
+    /// Where in the bytes that were fed last orphans have their type.
+    orphans: Vec<usize>,
 }
 
 /// How much of the client's preface is read.
@@ -104,6 +114,8 @@ impl H2Guard {
             refilled_at: now,
             counts: Counts::default(),
             verdict: None,
+            ended_after: None,
+            orphans: Vec::new(),
         }
     }
 
@@ -113,6 +125,7 @@ impl H2Guard {
         if self.verdict.is_some() {
             return;
         }
+        self.orphans.clear();
         self.refill(now);
         let mut rest = bytes;
         if !matches!(self.preface, Preface::Whole) {
@@ -131,6 +144,12 @@ impl H2Guard {
                     } else {
                         let peeked = &rest[HEAD_BYTES..HEAD_BYTES + peek];
                         self.frame(head, peeked);
+                        if self
+                            .ended_after
+                            .is_some_and(|last| kind == kind::WINDOW_UPDATE && last < stream_of(head))
+                        {
+                            self.orphans.push(bytes.len() - rest.len() + KIND_AT);
+                        }
                         rest = &rest[HEAD_BYTES..];
                         self.skip = len;
                     }
@@ -160,6 +179,12 @@ impl H2Guard {
     #[inline]
     pub fn verdict(&self) -> Option<Calm> {
         self.verdict
+    }
+
+    /// Where in the bytes that were fed last frames of ignored streams have their type (one byte), each told once.
+    /// One whose header came in two pieces is missed.
+    pub fn orphans(&mut self) -> impl Iterator<Item = usize> + '_ {
+        self.orphans.drain(..)
     }
 
     /// What was counted so far.
@@ -209,8 +234,7 @@ impl H2Guard {
     #[inline]
     fn frame(&mut self, head: [u8; HEAD_BYTES], peeked: &[u8]) {
         self.counts.frames += 1;
-        let (len, flags) = (frame_len(head), head[4]);
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & (u32::MAX >> 1);
+        let (len, flags, stream) = (frame_len(head), head[4], stream_of(head));
         match head[3] {
             kind::DATA => {
                 let padding = peeked.first().map_or(0, |&pad| usize::from(pad) + 1);
@@ -221,7 +245,12 @@ impl H2Guard {
             kind::HEADERS => self.headers(stream, flags, len),
             kind::RST_STREAM => self.reset(stream),
             kind::SETTINGS => self.spend(Flood::Settings),
-            kind::PING => self.spend(Flood::Ping),
+            kind::PING => {
+                self.spend(Flood::Ping);
+                if flags & flag::ACK != 0 && peeked == SHUTDOWN {
+                    self.ended_after = Some(self.last_stream);
+                }
+            }
             kind::WINDOW_UPDATE => {
                 self.spend(Flood::WindowUpdate);
                 // An increment of zero makes the implementation reset the stream.
@@ -366,12 +395,18 @@ fn frame_len(head: [u8; HEAD_BYTES]) -> usize {
     usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])
 }
 
+#[inline]
+fn stream_of(head: [u8; HEAD_BYTES]) -> u32 {
+    u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & (u32::MAX >> 1)
+}
+
 /// Payload bytes that must be seen before a frame of this kind can be judged.
 #[inline]
 fn peek_bytes(kind: u8, flags: u8, len: usize) -> usize {
     match kind {
         kind::DATA if flags & flag::PADDED != 0 => len.min(1),
-        kind::WINDOW_UPDATE => len.min(PEEK_BYTES),
+        kind::WINDOW_UPDATE => len.min(4),
+        kind::PING if flags & flag::ACK != 0 => len.min(PEEK_BYTES),
         _ => 0,
     }
 }
@@ -389,7 +424,13 @@ fn as_u32(len: usize) -> u32 {
 //= https://www.rfc-editor.org/rfc/rfc9113#section-3.4
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD_BYTES: usize = 9;
-const PEEK_BYTES: usize = 4;
+const PEEK_BYTES: usize = 8;
+/// Where a frame header has the type.
+const KIND_AT: usize = 3;
+/// A type that no specification gives a meaning, and everyone ignores (RFC 9113, section 4.1).
+pub const UNKNOWN_KIND: u8 = 0xfb;
+/// The PING by which the implementation finds out that the client has heard of the end.
+const SHUTDOWN: &[u8] = &[0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54];
 /// Twice the acknowledgement of 17 bytes that every PING makes the gateway write, less one: a flood of PINGs doesn't
 /// pay for itself, and one PING for a DATA frame of a few bytes with its trailers does.
 const PING_COST: u32 = 33;
@@ -409,6 +450,7 @@ mod kind {
 
 mod flag {
     pub(super) const END_STREAM: u8 = 1;
+    pub(super) const ACK: u8 = 1;
     pub(super) const END_HEADERS: u8 = 4;
     pub(super) const PADDED: u8 = 8;
 }

@@ -189,7 +189,8 @@ async fn relay_h1(plain: TcpStream, client: Client) {
             }
             let stream = client.lock().await.open(Request::from_parts(head, ())).await;
             let (send, mut receive) = stream.split();
-            let up = tokio::spawn(upload(send, body));
+            let mut up = JoinSet::new();
+            up.spawn(upload(send, body));
             let response = receive.recv_response().await?;
             let frames = futures_util::stream::unfold((receive, up), |(mut receive, up)| async {
                 let data = receive.recv_data().await.transpose()?;
