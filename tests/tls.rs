@@ -169,6 +169,24 @@ async fn both_versions_and_both_protocols_are_spoken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_end_in_order() {
+    let set = Set::start(&[&["api.test"]], "");
+    for alpn in [&["h2"][..], &["http/1.1"], &[]] {
+        for said in ["", "GET /nowhere HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n"] {
+            let client = Client { alpn, ..set.client() };
+            let mut io = client.connect(set.gateway.address(), "api.test").await.unwrap();
+            io.write_all(said.as_bytes()).await.unwrap();
+            if said.is_empty() {
+                io.shutdown().await.unwrap();
+            }
+            let mut heard = Vec::new();
+            let end = soon("the end", io.read_to_end(&mut heard)).await;
+            assert!(end.is_ok(), "{alpn:?} after {said:?}: {end:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_older_version_than_the_least_is_refused() {
     let set = Set::start(&[&["api.test"]], ", min_version: \"1.3\"");
     let old = Client { versions: &[&rustls::version::TLS12], ..set.client() };

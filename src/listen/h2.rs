@@ -34,6 +34,7 @@ use crate::listen::guarded::Guarded;
 use crate::listen::pace::Pace;
 use crate::listen::watchdog::Due;
 use crate::listen::watchdog::Watchdog;
+use crate::listen::worker::end;
 use crate::wire::coalesce::Coalesce;
 use crate::wire::coalesce::Flusher;
 use crate::wire::coalesce::coalesce;
@@ -57,12 +58,13 @@ where
             shaken
         }),
     );
-    let Ok(Ok(h2)) = shaken.await else { return };
+    let Ok(Ok(h2)) = shaken.await else { return flusher.with(end) };
     let watchdog = Watchdog::new(limits.idle_timeout);
     let (calls, broken) = (FuturesUnordered::new(), Vec::new());
     let (pace, flood) = (Pace::new(), Flood::None);
     let mut driver = Driver { h2, flusher, calls, broken, service, place, watchdog, pace, flood };
     std::future::poll_fn(|cx| driver.poll(cx)).await;
+    driver.flusher.with(end);
 }
 
 fn builder(limits: &Limits) -> h2::server::Builder {

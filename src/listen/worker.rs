@@ -1,8 +1,11 @@
 //! One worker: takes the connections that are handed to it and serves them to their end.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -187,8 +190,13 @@ where
             let guard = Guard::h1(H1Guard::new(h1_limits(limits)));
             h1::serve(Guarded::new(io, ahead, guard), service, place, limits).await;
         }
-        None => {}
+        None => end(&mut io),
     }
+}
+
+/// Ends what is said in order, as TLS wants it (RFC 8446, section 6.1), if the socket takes it at once.
+pub(crate) fn end<T: AsyncWrite + Unpin>(io: &mut T) {
+    let _ = Pin::new(io).poll_shutdown(&mut Context::from_waker(Waker::noop()));
 }
 
 fn h1_limits(limits: &Limits) -> H1Limits {

@@ -30,6 +30,7 @@ mod resets;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::wire::h2_guard::limits::Level;
 use crate::wire::h2_guard::resets::Streams;
 
 pub use limits::Allowance;
@@ -355,38 +356,6 @@ impl H2Guard {
         self.window_update
             .refill(self.limits.window_update.per_second.saturating_mul(WINDOW_UPDATE_COST), millis);
         self.streams.turn(&self.limits, now, self.last_stream.saturating_add(1));
-    }
-}
-
-/// What is left of an allowance, in units of its cost; never over the burst.
-#[derive(Clone, Copy, Debug)]
-struct Level {
-    left: u32,
-    full: u32,
-}
-
-impl Level {
-    fn full(allowance: Allowance, cost: u32) -> Self {
-        let full = allowance.burst.saturating_mul(cost);
-        Self { left: full, full }
-    }
-
-    /// Takes `cost`; false when there is less.
-    #[inline]
-    fn spend(&mut self, cost: u32) -> bool {
-        let enough = cost <= self.left;
-        self.left = self.left.saturating_sub(cost);
-        enough
-    }
-
-    #[inline]
-    fn add(&mut self, units: u32) {
-        self.left = self.left.saturating_add(units).min(self.full);
-    }
-
-    fn refill(&mut self, per_second: u32, millis: u32) {
-        let units = u64::from(per_second) * u64::from(millis) / 1_000;
-        self.add(u32::try_from(units).unwrap_or(u32::MAX));
     }
 }
 

@@ -115,3 +115,35 @@ pub struct Calm {
     /// What there was too much of; its text suits the debug data of the GOAWAY.
     pub why: Flood,
 }
+
+/// What is left of an allowance, in units of its cost; never over the burst.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Level {
+    left: u32,
+    full: u32,
+}
+
+impl Level {
+    pub(super) fn full(allowance: Allowance, cost: u32) -> Self {
+        let full = allowance.burst.saturating_mul(cost);
+        Self { left: full, full }
+    }
+
+    /// Takes `cost`; false when there is less.
+    #[inline]
+    pub(super) fn spend(&mut self, cost: u32) -> bool {
+        let enough = cost <= self.left;
+        self.left = self.left.saturating_sub(cost);
+        enough
+    }
+
+    #[inline]
+    pub(super) fn add(&mut self, units: u32) {
+        self.left = self.left.saturating_add(units).min(self.full);
+    }
+
+    pub(super) fn refill(&mut self, per_second: u32, millis: u32) {
+        let units = u64::from(per_second) * u64::from(millis) / 1_000;
+        self.add(u32::try_from(units).unwrap_or(u32::MAX));
+    }
+}
