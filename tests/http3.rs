@@ -17,6 +17,7 @@ use bytes::Buf;
 use bytes::Bytes;
 use bytes::BytesMut;
 use h3::error::Code;
+use h3::error::StreamError;
 use http::Request;
 use prost::Message;
 use rustls::pki_types::CertificateDer;
@@ -560,6 +561,51 @@ async fn who_goes_away_ends_the_call() {
     stream.finish().await.unwrap();
     soon("a head", stream.recv_response()).await.unwrap();
     client.connection.close(0u32.into(), b"");
+    set.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_side_may_take_back_what_it_says() {
+    let set = Set::start(Parts::default());
+    let mut client = set.client().await;
+    // A request that is reset is cancelled for the service too: no end of it ever comes there.
+    let import = pb::ImportBooksRequest { parent: "shelves/weather".into(), book: Some(pb::Book::default()) };
+    let mut stream = client.open(grpc("ImportBooks")).await;
+    stream.send_data(message(&import)).await.unwrap();
+    set.gateway.until_metric("transom_open_calls", &[], 1.0).await;
+    stream.stop_stream(Code::H3_REQUEST_CANCELLED);
+    set.ends().await;
+    set.gateway.until_metric("transom_calls_total", &[("code", "CANCELLED")], 1.0).await;
+    // A request that is refused early is stopped, and its answer is whole.
+    let mut stream = client.open(Request::post("/v1/nothing").body(()).unwrap()).await;
+    let answer = soon("an answer", http3::answer(&mut stream)).await;
+    assert_eq!(answer.head.status(), 404, "{answer:?}");
+    assert!(answer.body.ends_with(b"}"), "{answer:?}");
+    let stopped = loop {
+        // As much as is taken, until the gateway says that it wants no more.
+        if let Err(error) = soon("a stop", stream.send_data(Bytes::from(vec![b' '; 64 << 10]))).await {
+            break error;
+        }
+    };
+    let StreamError::RemoteTerminate { code, .. } = stopped else { panic!("{stopped}") };
+    assert_eq!(code, Code::H3_NO_ERROR);
+    // A reply that breaks off is reset and never looks whole, and says why before.
+    let head = Request::post("/v1/discuss").header("content-type", "application/json");
+    let mut stream = client.open(head.header("accept", "application/json").body(()).unwrap()).await;
+    let remarks = r#"[{"id":"a","text":"so?","times":1},{"id":"b","text":"so?","times":1,"failWith":10}]"#;
+    stream.send_data(Bytes::from_static(remarks.as_bytes())).await.unwrap();
+    stream.finish().await.unwrap();
+    assert_eq!(soon("a head", stream.recv_response()).await.unwrap().status(), 200);
+    let mut body = BytesMut::new();
+    let end = loop {
+        match soon("the end", stream.recv_data()).await {
+            Ok(Some(mut data)) => body.extend_from_slice(&data.copy_to_bytes(data.remaining())),
+            end => break end,
+        }
+    };
+    let Err(StreamError::RemoteTerminate { code, .. }) = end else { panic!("{body:?} ends in order") };
+    assert_eq!(code, Code::H3_INTERNAL_ERROR);
+    assert!(body.windows(7).any(|text| text == b"\"error\""), "{body:?}");
     set.ends().await;
 }
 
