@@ -3,6 +3,7 @@
 //! As over HTTP/2 the calls live in the connection's task, and are cancelled with it.
 
 mod quic;
+mod shake;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,8 +23,6 @@ use h3::server::RequestStream;
 use http::Response;
 use http::Version;
 use http_body::Frame;
-use quinn::crypto::rustls::HandshakeData;
-use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 
@@ -40,7 +39,7 @@ use crate::listen::h3::quic::Last;
 use crate::listen::h3::quic::Receiving;
 use crate::listen::h3::quic::Sending;
 use crate::listen::h3::quic::Stopped;
-use crate::listen::tls;
+use crate::listen::h3::shake::shake;
 use crate::listen::tls::Tls;
 
 /// Serves a connection until the client goes, the drain is over, or a limit closes it.
@@ -71,56 +70,25 @@ pub(crate) async fn serve<S: Service>(
         idle,
         seen: 0,
         flood: Flood::default(),
+        way: Way::Open,
+        arriving: FuturesUnordered::new(),
+        over: Over::No,
     };
     std::future::poll_fn(|cx| driver.poll(cx)).await;
     drop(driver);
     connection.close(NO_ERROR, b"");
 }
 
-/// Shakes hands, and tells the place what TLS says of its connection.
-async fn shake(
-    incoming: quinn::Incoming,
-    server: Arc<quinn::ServerConfig>,
-    tls: &Tls,
-    place: &mut Place,
-) -> Option<quinn::Connection> {
-    let shaking = async { incoming.accept_with(server)?.await };
-    let outcome = tokio::select! {
-        shaken = tokio::time::timeout(tls.handshake_timeout, shaking) => match shaken {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(why(&error)),
-            Err(_) => Err("timeout"),
-        },
-        () = std::future::poll_fn(|cx| place.poll_closed(cx)) => Err("gave_way"),
-    };
-    let outcome = outcome.and_then(|connection| {
-        let told = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
-        let server_name = told.and_then(|told| told.server_name);
-        let shown = connection
-            .peer_identity()
-            .and_then(|shown| shown.downcast::<Vec<CertificateDer<'static>>>().ok());
-        let shown = shown.map(|shown| *shown).unwrap_or_default();
-        place.secured(tls::secured(tls, "1.3", server_name.as_deref(), &shown)?)?;
-        Ok(connection)
-    });
-    place.shaken(outcome.as_ref().err().copied().unwrap_or("quic"));
-    outcome.ok()
-}
+type Running = Pin<Box<dyn Future<Output = (Ended, Option<Stopped>)> + Send>>;
 
-/// The outcome of a handshake that failed, in a word for metrics.
-fn why(error: &quinn::ConnectionError) -> &'static str {
-    tracing::debug!(%error, "a handshake failed");
-    match error {
-        quinn::ConnectionError::TransportError(error) => tls::why_alert(u64::from(error.code)),
-        quinn::ConnectionError::ConnectionClosed(_) => "client_refused",
-        quinn::ConnectionError::VersionMismatch => "incompatible",
-        quinn::ConnectionError::TimedOut => "timeout",
-        quinn::ConnectionError::Reset | quinn::ConnectionError::ApplicationClosed(_) => "closed",
-        _ => "failed",
-    }
+/// How far a connection is on its way to its end.
+enum Way {
+    Open,
+    /// The client is told to send no more requests, and those that may be on their way are taken.
+    Leaving(Pin<Box<Sleep>>),
+    /// No more are taken. It is closed once the last reply has arrived.
+    Ended,
 }
-
-type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
 /// How a call ended for its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,6 +133,11 @@ struct Driver<S> {
     /// Calls carried when the timer was set.
     seen: u64,
     flood: Flood,
+    way: Way,
+    /// Replies that are said, and that the client may not have yet.
+    arriving: FuturesUnordered<Stopped>,
+    /// Whether the client asks for nothing more.
+    over: Over,
 }
 
 impl<S: Service> Driver<S> {
@@ -172,15 +145,41 @@ impl<S: Service> Driver<S> {
         if self.obey(cx) || self.accept(cx) {
             return Poll::Ready(());
         }
-        while let Poll::Ready(Some(ended)) = self.calls.poll_next_unpin(cx) {
+        while let Poll::Ready(Some((ended, arriving))) = self.calls.poll_next_unpin(cx) {
             self.flood.count(ended);
+            if !matches!(self.way, Way::Open) {
+                self.arriving.extend(arriving);
+            }
         }
         if self.flood.is_too_much() {
             self.place.count_reset("rapid_reset");
             self.quic.close(quinn::VarInt::from_u32(EXCESSIVE_LOAD), b"too many requests were taken back");
             return Poll::Ready(());
         }
-        self.poll_idle(cx)
+        self.poll_way(cx)
+    }
+
+    /// Ready when the connection is to be closed: it would drop what the client doesn't have yet.
+    fn poll_way(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match &mut self.way {
+                Way::Open => {
+                    std::task::ready!(self.poll_idle(cx));
+                    self.leave(cx);
+                }
+                Way::Leaving(until) => {
+                    std::task::ready!(until.as_mut().poll(cx));
+                    self.way = Way::Ended;
+                    self.last.end();
+                    self.go_away(cx, 1);
+                }
+                Way::Ended => {
+                    while let Poll::Ready(Some(())) = self.arriving.poll_next_unpin(cx) {}
+                    let is_over = self.calls.is_empty() && self.arriving.is_empty();
+                    return if is_over { Poll::Ready(()) } else { Poll::Pending };
+                }
+            }
+        }
     }
 
     /// Follows the stage of the connection; true once it is to be closed.
@@ -188,11 +187,11 @@ impl<S: Service> Driver<S> {
         match self.place.poll_stage(cx) {
             None | Some(Stage::Serving) => false,
             Some(Stage::Draining) => {
-                self.go_away(cx);
+                self.leave(cx);
                 false
             }
             Some(Stage::Ending) => {
-                self.go_away(cx);
+                self.leave(cx);
                 self.place.connection.end();
                 // Every call is polled once more, and sees that its time is over.
                 for call in std::mem::take(&mut self.calls) {
@@ -204,14 +203,28 @@ impl<S: Service> Driver<S> {
         }
     }
 
-    /// Refuses requests to come. The frame fits into the window of a new stream, so one turn is enough.
-    fn go_away(&mut self, cx: &mut Context<'_>) {
-        let _ = std::pin::pin!(self.h3.shutdown(0)).poll(cx);
+    /// Begins to end the connection: in two steps, as requests may be on their way (RFC 9114, section 5.2).
+    fn leave(&mut self, cx: &mut Context<'_>) {
+        if matches!(self.way, Way::Open) {
+            if self.place.carried.calls() == 0 {
+                // The codec says that none is taken where none was.
+                self.last.end();
+            }
+            self.go_away(cx, REQUESTS_ON_THEIR_WAY);
+            self.way = Way::Leaving(Box::pin(tokio::time::sleep(2 * self.quic.rtt() + LINGER)));
+        }
+    }
+
+    /// Tells that no more than so many requests but one are taken after the last one. The codec would take one more,
+    /// which the streams below don't let through. The frame fits into the window of a new stream, so one turn is
+    /// enough.
+    fn go_away(&mut self, cx: &mut Context<'_>, requests: usize) {
+        let _ = std::pin::pin!(self.h3.shutdown(requests)).poll(cx);
     }
 
     /// Takes new requests in; true once the connection is over.
     fn accept(&mut self, cx: &mut Context<'_>) -> bool {
-        loop {
+        while self.over == Over::No {
             let accepted = std::pin::pin!(self.h3.accept()).poll(cx);
             match accepted {
                 Poll::Pending => return false,
@@ -230,9 +243,14 @@ impl<S: Service> Driver<S> {
                         self.calls.push(Box::pin(call));
                     }
                 }
-                Poll::Ready(Ok(None) | Err(_)) => return true,
+                Poll::Ready(Ok(None)) => {
+                    self.over = Over::Yes;
+                    self.leave(cx);
+                }
+                Poll::Ready(Err(_)) => return true,
             }
         }
+        self.quic.close_reason().is_some()
     }
 
     /// Ready when nothing was asked for too long.
@@ -241,7 +259,6 @@ impl<S: Service> Driver<S> {
             std::task::ready!(self.idle.as_mut().poll(cx));
             let carried = self.place.carried.calls();
             if self.calls.is_empty() && carried == self.seen {
-                self.go_away(cx);
                 return Poll::Ready(());
             }
             self.seen = carried;
@@ -258,9 +275,9 @@ async fn answer<S: Service>(
     mut stopped: Stopped,
     quic: quinn::Connection,
     head_timeout: Duration,
-) -> Ended {
+) -> (Ended, Option<Stopped>) {
     let begun = Instant::now();
-    let gone = || if begun.elapsed() < AT_ONCE { Ended::TakenBack } else { Ended::Kept };
+    let gone = || (if begun.elapsed() < AT_ONCE { Ended::TakenBack } else { Ended::Kept }, None);
     // The codec answers or closes where a head is wrong.
     let Ok(Ok((request, stream))) = tokio::time::timeout(head_timeout, resolver.resolve_request()).await
     else {
@@ -279,50 +296,51 @@ async fn answer<S: Service>(
         let Some(response) = answered.await else { return gone() };
         response
     };
-    reply(send, response, stopped, &quic).await;
-    Ended::Kept
+    (Ended::Kept, reply(send, response, stopped, &quic).await)
 }
 
-/// Sends a response to its last frame, as the client takes it.
+/// Sends a response to its last frame, as the client takes it. Where all of it is said, what is returned is ready
+/// when it has arrived.
 async fn reply<R: Reply>(
     mut send: RequestStream<Sending, Bytes>,
     response: Response<R>,
     mut stopped: Stopped,
     quic: &quinn::Connection,
-) {
+) -> Option<Stopped> {
     let (head, mut reply) = response.into_parts();
     if let Err(StreamError::HeaderTooBig { .. }) = send.send_response(Response::from_parts(head, ())).await {
-        return send.stop_stream(Code::H3_INTERNAL_ERROR);
+        send.stop_stream(Code::H3_INTERNAL_ERROR);
+        return None;
     }
     while let Next::Frame(frame) = next(&mut reply, &mut stopped).await {
         match frame {
-            None => {
-                // An error means that the client left before the end.
-                let _ = send.finish().await;
-                return;
-            }
+            // An error means that the client left before the end.
+            None => return send.finish().await.is_ok().then_some(stopped),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     if deliver(&mut send, data, &mut reply, &mut stopped).await == Delivered::No {
-                        return;
+                        return None;
                     }
                 }
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers()
                         && send.send_trailers(trailers).await.is_ok()
+                        && send.finish().await.is_ok()
                     {
-                        let _ = send.finish().await;
+                        return Some(stopped);
                     }
-                    return;
+                    return None;
                 }
             },
             Some(Err(Abort(reason))) => {
                 drop(reply);
                 linger(quic, &mut stopped).await;
-                return send.stop_stream(code(reason));
+                send.stop_stream(code(reason));
+                return None;
             }
         }
     }
+    None
 }
 
 /// Leaves a client the time to read what was written before the reset that follows: a reset overtakes it, and what
@@ -439,7 +457,9 @@ fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 
-/// For the reader itself, beside two round trips.
+/// What is taken after a client is told to send no more: what it may have sent before it heard of it.
+const REQUESTS_ON_THEIR_WAY: usize = 1_000;
+/// For the other side itself, beside two round trips.
 const LINGER: Duration = Duration::from_millis(100);
 /// Requests that a client may take back at once; beyond, it is cut off if it keeps fewer.
 const TAKEN_BACK_MAX: u32 = 500;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::task::Context;
 use std::task::Poll;
@@ -26,21 +27,49 @@ use crate::wire::h3_scan::FrameScan;
 /// Ready when a client wants no more of a response, or has all of it.
 pub(super) type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What tells that the client stopped the stream that came last: the codec takes streams one by one, and lets
-/// nobody see them.
+/// The request's stream that came last: the codec takes streams one by one, and lets nobody see them.
 #[derive(Clone, Default)]
-pub(super) struct Last(Arc<Mutex<Option<Stopped>>>);
+pub(super) struct Last(Arc<Mutex<Streams>>);
+
+#[derive(Default)]
+struct Streams {
+    /// What tells that the client stopped the last one.
+    stopped: Option<Stopped>,
+    /// The ID of the next one, in its order.
+    next: u64,
+    /// The first ID that is no longer taken.
+    end: Option<u64>,
+}
 
 impl Last {
-    fn put(&self, stopped: Stopped) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(stopped);
+    /// Takes a stream in, or says that it came too late.
+    fn put(&self, id: u64, stopped: impl FnOnce() -> Stopped) -> Result<(), TooLate> {
+        let mut streams = self.lock();
+        if streams.end.is_some_and(|end| end <= id) {
+            return Err(TooLate);
+        }
+        streams.next = streams.next.max(id + IDS_APART);
+        streams.stopped = Some(stopped());
+        Ok(())
     }
 
     /// That of the stream that was just accepted, once.
     pub(super) fn take(&self) -> Option<Stopped> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.lock().stopped.take()
+    }
+
+    /// Rejects what comes after the last one.
+    pub(super) fn end(&self) {
+        let mut streams = self.lock();
+        streams.end = Some(streams.next);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Streams> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+struct TooLate;
 
 type Accepts<T> = Pin<Box<dyn Stream<Item = Result<T, quinn::ConnectionError>> + Send>>;
 
@@ -79,20 +108,31 @@ impl quic::Connection<Bytes> for Connection {
     }
 
     fn poll_accept_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Both, ConnectionErrorIncoming>> {
-        let Some(accepted) = std::task::ready!(self.bidi.as_mut().poll_next(cx)) else {
-            return Poll::Ready(Err(ConnectionErrorIncoming::Timeout));
-        };
-        let (send, receive) = match accepted {
-            Ok(halves) => halves,
-            Err(error) => return Poll::Ready(Err(lost(error))),
-        };
-        let stopped = send.stopped();
-        self.last.put(Box::pin(async move {
-            // Either way nobody reads the response.
-            let _ = stopped.await;
-        }));
-        let receiving = Receiving::new(receive, Some(FrameScan::new(self.held_max)));
-        Poll::Ready(Ok(Both { sending: Sending::new(send), receiving }))
+        loop {
+            let Some(accepted) = std::task::ready!(self.bidi.as_mut().poll_next(cx)) else {
+                return Poll::Ready(Err(ConnectionErrorIncoming::Timeout));
+            };
+            let (mut send, mut receive) = match accepted {
+                Ok(halves) => halves,
+                Err(error) => return Poll::Ready(Err(lost(error))),
+            };
+            let taken = self.last.put(u64::from(send.id()), || {
+                let stopped = send.stopped();
+                Box::pin(async move {
+                    // Either way nobody reads on.
+                    let _ = stopped.await;
+                })
+            });
+            if let Err(TooLate) = taken {
+                // RFC 9114, section 5.2: the client may send it again, elsewhere.
+                let rejected = number(Code::H3_REQUEST_REJECTED.value());
+                // One that the client took back already needs neither.
+                let _ = (send.reset(rejected), receive.stop(rejected));
+                continue;
+            }
+            let receiving = Receiving::new(receive, Some(FrameScan::new(self.held_max)));
+            return Poll::Ready(Ok(Both { sending: Sending::new(send), receiving }));
+        }
     }
 
     fn opener(&self) -> Opener {
@@ -356,5 +396,7 @@ fn unwritten(error: quinn::WriteError) -> StreamErrorIncoming {
     }
 }
 
+/// How far the IDs of two streams of one kind are apart (RFC 9000, section 2.1).
+const IDS_APART: u64 = 4;
 /// What is read at once.
 const READ_BYTES: usize = 8 << 10;

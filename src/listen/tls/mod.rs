@@ -137,6 +137,7 @@ fn build(
     };
     server.alpn_protocols = vec![ALPN_H2.into(), ALPN_H1.into()];
     server.ticketer = tickets.clone();
+    server.ignore_client_order = true;
     // Tickets alone: nothing is kept here for clients that may never come back.
     server.session_storage = Arc::new(NoServerSessionStorage {});
     let mut over_quic = server.clone();

@@ -25,7 +25,6 @@ use std::time::SystemTime;
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::runtime::Handle;
@@ -136,7 +135,7 @@ impl Acme {
             plaintext: Arc::default(),
             metrics,
             pace,
-            provider: Arc::new(aws_lc_rs::default_provider()),
+            provider: Arc::new(crate::tls::provider()),
             running: Mutex::default(),
         }
     }
