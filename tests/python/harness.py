@@ -99,11 +99,12 @@ def listening(program, seconds=START_SECONDS):
 
 
 def demo():
-    """`transom demo`; `.gateway` and `.admin` are its addresses."""
+    """`transom demo`; `.gateway`, `.tls` and `.admin` are its addresses. HTTP/3 is at `.tls` too."""
     free = [part for flag in ("--listen", "--listen-tls", "--admin") for part in (flag, "127.0.0.1:0")]
     program = Program(TRANSOM, "demo", *free)
     program.gateway = program.wait_line(rf"^gateway +http://{_ADDRESS}").group(1)
     program.admin = program.wait_line(rf"^admin +http://{_ADDRESS}").group(1)
+    program.tls = program.wait_line(rf"^tls +https://{_ADDRESS}").group(1)
     return program
 
 
