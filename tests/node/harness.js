@@ -60,11 +60,12 @@ class Program {
   }
 }
 
-/** `transom demo`. */
-async function demo() {
+/** `transom demo`; HTTP/3 is at `tls` too. `lines` is what it prints. */
+export async function demo() {
   const free = ["--listen", "--listen-tls", "--admin"].flatMap((flag) => [flag, "127.0.0.1:0"]);
   const program = new Program(TRANSOM_BIN, "demo", ...free);
-  return { address: await program.line(/^gateway +http:\/\/(\S+)/), stop: () => program.stop() };
+  const address = await program.line(/^gateway +http:\/\/(\S+)/);
+  return { address, tls: await program.line(/^tls +https:\/\/(\S+)/), lines: program.lines, stop: () => program.stop() };
 }
 
 /** `transom serve` before the sample service, which is a process of its own; with more policies, where wanted. */
@@ -87,7 +88,7 @@ export async function serve(policies = {}) {
     await backend.stop();
     rmSync(folder, { recursive: true });
   };
-  return { address: await gateway.line(/listening listener="plain" address=(\S+)/), stop };
+  return { address: await gateway.line(/listening listener="?plain"? address=(\S+)/), stop };
 }
 
 /** Every test runs against both. */
