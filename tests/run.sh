@@ -62,7 +62,8 @@ if [ ! -e "$specs/$package" ]; then
     mv "$specs/$package.tgz" "$specs/$package" # what is there is whole
 fi
 
-say "Python: grpcio, and Google's .proto files"
+say "Python: grpcio, niquests over HTTP/3, openssl over TLS, and Google's .proto files"
+need "openssl" "command -v openssl" openssl
 venv=tests/.venv
 if ! cmp -s tests/python/requirements.txt "$venv/installed.txt"; then
     python3 -m venv --clear "$venv"

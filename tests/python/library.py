@@ -47,6 +47,12 @@ def channel(address, *options):
     return grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1), *options])
 
 
+def secure_channel(address, credentials, name):
+    """A channel over TLS, to a server whose certificate is for `name`."""
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", name)]
+    return grpc.secure_channel(f"ipv4:{address}", credentials, options=options)
+
+
 def inspect(stub, **fields):
     return stub.Inspect(pb.InspectRequest(**fields), timeout=SECONDS)
 
