@@ -80,7 +80,7 @@ say "Node: connect-node, grpc-js and buf curl"
 WORK="$target/node" tests/node/run.sh
 
 need "Chromium" "command -v chromium" chromium
-say "Chromium: grpc-web and connect-web in a page of another origin"
+say "Chromium: grpc-web and connect-web in a page of another origin, and the page of the demo, over HTTP/3 too"
 WORK="$target/browser" CHROMIUM=$(command -v chromium) tests/browser/run.sh
 
 say "all tests passed"

@@ -1,4 +1,5 @@
-// The page of examples/web in Chromium, which asks a gateway of another origin before it calls it.
+// The page of examples/web in Chromium, which asks a gateway of another origin before it calls it: in the clear, and
+// over HTTP/3.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -6,8 +7,8 @@ import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { chromium } from "playwright-core";
-import { CALL_MS, serve, until } from "./harness.js";
+import { NO_QUIC, launch, onlyQuic, opened as openedIn, trusting } from "./chromium.js";
+import { CALL_MS, demo, serve, until } from "./harness.js";
 
 const CLIENTS = {
   "grpc-web, binary": { type: "application/grpc-web+proto", holdsStreams: true },
@@ -18,16 +19,25 @@ const CLIENTS = {
   "connect-web, gRPC-Web": { type: "application/grpc-web+proto" },
 };
 
-// Nothing of the browser's own goes out: it talks to this machine alone.
-const ARGUMENTS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
+// Each starts a gateway that answers pages of that origin, and says where it is and how it is to be reached.
+const WAYS = {
+  "in the clear": {
+    protocol: "http/1.1",
+    async start(origin) {
+      const gateway = await serve({ cors: { origins: [origin], max_age: "1h" } });
+      return { ...gateway, base: `http://${gateway.address}`, flags: NO_QUIC };
+    },
+  },
+  "over HTTP/3": {
+    protocol: "h3",
+    async start() {
+      const gateway = await demo(); // which answers every page
+      const flags = [...(await trusting(gateway.tls)), ...onlyQuic(gateway.tls)];
+      return { ...gateway, base: `https://${gateway.tls}`, flags };
+    },
+  },
+};
+
 const known = { timeout: 2 * CALL_MS };
 
 /** Serves the page at an origin of its own. */
@@ -45,17 +55,19 @@ async function site() {
   return { origin: `http://127.0.0.1:${server.address().port}`, stop: () => server.close() };
 }
 
-/** What the backend has seen: asked by REST, which no other call of these tests uses. */
+/** What the backend has seen: asked by REST in the clear, which no other call of these tests uses. */
 async function inspect(gateway) {
   return await (await fetch(`http://${gateway.address}/v1/inspect`)).json();
 }
 
-describe("a page in Chromium", () => {
+for (const [how, way] of Object.entries(WAYS)) describe(`a page in Chromium, ${how}`, () => pages(way));
+
+function pages(way) {
   let home, stranger, gateway, browser;
   before(async () => {
     [home, stranger] = [await site(), await site()];
-    gateway = await serve({ cors: { origins: [home.origin], max_age: "1h" } });
-    browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ARGUMENTS });
+    gateway = await way.start(home.origin);
+    browser = await launch(...gateway.flags);
   }, known);
   after(async () => {
     await browser?.close();
@@ -68,7 +80,7 @@ describe("a page in Chromium", () => {
     describe(client, () => suite(client, expected));
   }
 
-  test("a page of a stranger is not answered", known, async () => {
+  if (way === WAYS["in the clear"]) test("a page of a stranger is not answered", known, async () => {
     const page = await opened(stranger.origin, "connect-web, Connect with JSON");
     const log = await page.called("unary");
     assert.match(log, /^(Unknown|Unavailable): .*fetch/);
@@ -78,17 +90,18 @@ describe("a page in Chromium", () => {
 
   /** The page with a client chosen, in a browser of its own; it records what is asked and called. */
   async function opened(origin, client) {
-    const context = await browser.newContext();
-    const page = await context.newPage();
-    const seen = { preflights: [], requests: [], errors: [] };
-    const network = await context.newCDPSession(page);
-    await network.send("Network.enable");
+    const { page, network, close } = await openedIn(browser);
+    const seen = { preflights: [], requests: [], protocols: [], errors: [] };
+    const isCall = ({ url }) => url.startsWith(`${gateway.base}/`);
     network.on("Network.requestWillBeSent", ({ request, type }) => {
-      if (!request.url.startsWith(`http://${gateway.address}/`)) return;
+      if (!isCall(request)) return;
       (type === "Preflight" || request.method === "OPTIONS" ? seen.preflights : seen.requests).push(request);
     });
+    network.on("Network.responseReceived", ({ response }) => {
+      if (isCall(response)) seen.protocols.push(response.protocol);
+    });
     page.on("pageerror", (error) => seen.errors.push(error));
-    await page.goto(`${origin}/?gateway=${encodeURIComponent(`http://${gateway.address}`)}`);
+    await page.goto(`${origin}/?gateway=${encodeURIComponent(gateway.base)}`);
     await page.selectOption("#client", client);
     const log = page.locator("#log");
     const click = async (call) => await page.click(`[data-call=${call}]`);
@@ -106,15 +119,17 @@ describe("a page in Chromium", () => {
       return await ended();
     };
     const stop = async () => await page.click("#stop");
-    return { ...seen, click, says, ended, called, stop, close: () => context.close() };
+    return { ...seen, click, says, ended, called, stop, close };
   }
 
   function suite(client, { type, streams = type, get = false, holdsStreams = false }) {
     let page;
     before(async () => (page = await opened(home.origin, client)), known);
     after(async () => {
-      assert.deepEqual(page?.errors, []);
       await page?.close();
+      assert.deepEqual(page.errors, []);
+      assert.ok(page.protocols.length >= 5, "answers of all calls are seen");
+      assert.deepEqual([...new Set(page.protocols)], [way.protocol]);
     }, known);
     const sent = (call) => page.requests.filter(({ url }) => new URL(url).pathname.endsWith(`/${call}`));
     const typeOf = (request) => request.headers["Content-Type"] ?? request.headers["content-type"];
@@ -157,4 +172,4 @@ describe("a page in Chromium", () => {
       await until("it ends", async () => Number((await inspect(gateway)).cancelled ?? 0) > Number(cancelled));
     });
   }
-});
+}

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the page of examples/web and calls a gateway from it in headless Chromium, from another origin.
+# Calls a gateway from headless Chromium: from the page of examples/web, which is built and of another origin, and from
+# the page of `transom demo`, over HTTP/3 too.
 #
 # usage: run.sh
 #   WORK               folder for what is installed   (transom-browser in the temporary folder)
