@@ -86,11 +86,10 @@ function suite({ protocol, flags, socket }) {
         new Promise((resolve) => {
           const socket = new WebSocket(`wss://${location.host}/v1/discuss`);
           const answers = [];
-          socket.onopen = () => {
-            socket.send(JSON.stringify({ id: "a", text: "Is it raining?", times: 2 }));
-            socket.send("");
-          };
-          socket.onmessage = ({ data }) => answers.push(JSON.parse(data).number);
+          socket.onopen = () => socket.send(JSON.stringify({ id: "a", text: "Is it raining?", times: 2 }));
+          // The empty message ends the stream. Chromium 156 keeps it back, over HTTP/2 and whatever the server is, where
+          // it comes in the same turn as a message before it.
+          socket.onmessage = ({ data }) => answers.push(JSON.parse(data).number) === 2 && socket.send("");
           socket.onclose = ({ code, wasClean }) => resolve({ answers, code, wasClean });
         }),
     );
