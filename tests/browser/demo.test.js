@@ -88,7 +88,7 @@ function suite({ protocol, flags, socket }) {
           const answers = [];
           socket.onopen = () => socket.send(JSON.stringify({ id: "a", text: "Is it raining?", times: 2 }));
           // The empty message ends the stream. Chromium 156 keeps it back, over HTTP/2 and whatever the server is, where
-          // it comes in the same turn as a message before it.
+          // it comes right after another one.
           socket.onmessage = ({ data }) => answers.push(JSON.parse(data).number) === 2 && socket.send("");
           socket.onclose = ({ code, wasClean }) => resolve({ answers, code, wasClean });
         }),

@@ -1,11 +1,14 @@
-"""TLS listeners by openssl's client and by grpcio: versions, server names, ALPN and client certificates."""
+"""TLS listeners by openssl's client and by grpcio: versions, server names, ALPN and client certificates; and
+client certificates over HTTP/3 by niquests."""
 
+import base64
 import json
 import re
 import shutil
 import subprocess
 
 import grpc
+import niquests
 import pytest
 from cryptography.hazmat.primitives import serialization
 
@@ -63,7 +66,7 @@ class Secured:
     """`transom serve` with listeners that differ in `tls`; `.address[NAME]` is where each listens."""
 
     def __init__(self, folder, backend, **listeners):
-        given = [{"name": name, "address": "127.0.0.1:0", "tls": tls} for name, tls in listeners.items()]
+        given = [{"name": name, "address": "127.0.0.1:0", "tls": tls, "http3": True} for name, tls in listeners.items()]
         config = harness.config(library.DESCRIPTOR_SET, [backend.address], listeners=given)
         self.program = harness.serve(folder / "transom.yaml", config)
         self.address = {
@@ -247,6 +250,36 @@ def test_client_certificate_that_is_bad(openssl, request, listener, option, who,
     session = openssl(listener, option, pair=request.getfixturevalue(who), request=GET, name="one.test")
     assert "HTTP/1.1" not in session.out
     assert session.alert() == alert, session.out
+
+
+@pytest.mark.parametrize(
+    ("listener", "who", "is_served"),
+    [
+        ("mutual", "good", True),
+        ("mutual", None, False),
+        ("mutual", "revoked", False),
+        ("mutual", "stranger", False),
+        ("optional", "good", True),
+        ("optional", None, True),
+        ("optional", "revoked", False),
+    ],
+)
+def test_client_certificates_over_http3(gateway, request, servers, listener, who, is_served):
+    pair = who and request.getfixturevalue(who)
+    with niquests.Session(disable_http1=True, disable_http2=True, timeout=SECONDS) as session:
+        session.trust_env = False
+        session.verify = str(servers.file)
+        session.cert = pair and (str(pair.cert), str(pair.key))
+        url = f"https://{gateway.address[listener]}/v1/inspect"
+        if not is_served:
+            with pytest.raises(niquests.exceptions.ConnectionError):
+                session.get(url)
+            return
+        response = session.get(url)
+    assert response.http_version == 30
+    told = [entry["value"] for entry in response.json()["metadata"] if entry["key"] == "x-forwarded-client-cert"]
+    hashes = [base64.b64decode(value).decode().split(";")[0] for value in told]
+    assert hashes == ([f"Hash={pair.fingerprint()}"] if pair else [])
 
 
 def test_rotated_certificate_serves_new_handshakes(tmp_path):
