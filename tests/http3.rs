@@ -654,6 +654,41 @@ async fn heads_that_are_too_large_end_their_stream_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drain_tells_the_last_request_and_waits_for_nobody_who_rests() {
+    let Set { gateway, authority, files: _files, _backend } = Set::start(Parts::default());
+    let address = gateway.address();
+    let (_endpoint, connection) = http3::dial(address, "api.test", Tls::of(&authority)).await.unwrap();
+    let mut control = soon("a control stream", connection.accept_uni()).await.unwrap();
+    let mut kind = [1];
+    control.read_exact(&mut kind).await.unwrap();
+    assert_eq!(kind, [0], "it comes first");
+    // GET https://api.test/, by the static table.
+    let fields = [&[0, 0, 0xd1, 0xd7, 0xc1, 0x50, 8][..], b"api.test"].concat();
+    let request = [&[1, u8::try_from(fields.len()).unwrap()][..], &fields].concat();
+    for _ in 0..2 {
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        send.write_all(&request).await.unwrap();
+        send.finish().unwrap();
+        assert!(!soon("an answer", receive.read_to_end(1 << 20)).await.unwrap().is_empty());
+    }
+    let resting = Client::connect(address, "api.test", &authority).await;
+    let mut draining = JoinSet::new();
+    draining.spawn(gateway.drain());
+    let mut frames = Vec::new();
+    while let Ok(Some(chunk)) = soon("the end", control.read_chunk(1024, true)).await {
+        frames.extend_from_slice(&chunk.bytes);
+    }
+    // Requests on their way are taken at first, and then the third one, on stream 8, would be too late.
+    assert!(frames.ends_with(&[7, 1, 8]), "{frames:x?}");
+    for connection in [&connection, &resting.connection] {
+        let closed = soon("a close", connection.closed()).await;
+        let quinn::ConnectionError::ApplicationClosed(closed) = closed else { panic!("{closed}") };
+        assert_eq!(closed.error_code.into_inner(), Code::H3_NO_ERROR.value());
+    }
+    soon("the drain", draining.join_next()).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drain_lets_calls_end() {
     let set = Set::start(Parts::default());
     let mut client = set.client().await;

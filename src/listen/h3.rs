@@ -86,8 +86,8 @@ enum Way {
     Open,
     /// The client is told to send no more requests, and those that may be on their way are taken.
     Leaving(Pin<Box<Sleep>>),
-    /// No more are taken. It is closed once the last reply has arrived.
-    Ended,
+    /// No more are taken. It is closed once the client had the time to hear of that, and the last reply has arrived.
+    Ended(Pin<Box<Sleep>>),
 }
 
 /// How a call ended for its client.
@@ -169,11 +169,14 @@ impl<S: Service> Driver<S> {
                 }
                 Way::Leaving(until) => {
                     std::task::ready!(until.as_mut().poll(cx));
-                    self.way = Way::Ended;
                     self.last.end();
                     self.go_away(cx, 1);
+                    self.way = Way::Ended(self.hearing());
                 }
-                Way::Ended => {
+                Way::Ended(until) => {
+                    if !until.is_elapsed() {
+                        std::task::ready!(until.as_mut().poll(cx));
+                    }
                     while let Poll::Ready(Some(())) = self.arriving.poll_next_unpin(cx) {}
                     let is_over = self.calls.is_empty() && self.arriving.is_empty();
                     return if is_over { Poll::Ready(()) } else { Poll::Pending };
@@ -211,8 +214,13 @@ impl<S: Service> Driver<S> {
                 self.last.end();
             }
             self.go_away(cx, REQUESTS_ON_THEIR_WAY);
-            self.way = Way::Leaving(Box::pin(tokio::time::sleep(2 * self.quic.rtt() + LINGER)));
+            self.way = Way::Leaving(self.hearing());
         }
+    }
+
+    /// The time that a client may need to hear of something.
+    fn hearing(&self) -> Pin<Box<Sleep>> {
+        Box::pin(tokio::time::sleep(2 * self.quic.rtt() + LINGER))
     }
 
     /// Tells that no more than so many requests but one are taken after the last one. The codec would take one more,

@@ -3,10 +3,13 @@
 import base64
 import json
 import ssl
+import subprocess
+import sys
 
 import niquests
 import pytest
 
+import harness
 from library import LAMP, SECONDS, until
 
 LINES = "application/x-ndjson"
@@ -184,3 +187,21 @@ def test_calls_side_by_side_on_one_connection(session, demo):
     client.gather()
     assert [reply.json()["text"] for reply in replies] == [str(n) for n in range(64)]
     assert {reply.http_version for reply in replies} == {HTTP_3}
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_drain_does_not_wait_for_connections_without_calls(is_there):
+    """A client that rests, or that went without a word, as programs do that just end."""
+    with harness.demo() as program:
+        call = f"import niquests; s = niquests.Session(disable_http1=True, disable_http2=True); " \
+            f"s.trust_env = False; print(s.get('https://{program.tls}/v1/shelves', verify=False).http_version, flush=True); "
+        rest = "input()" if is_there else "import os; os._exit(0)"
+        client = subprocess.Popen([sys.executable, "-W", "ignore", "-c", call + rest], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            assert client.stdout.readline() == b"30\n"
+            program.terminate()
+            # The drain timeout is 25 s.
+            assert program.process.wait(10) == 0
+        finally:
+            client.kill()
+            client.wait()
