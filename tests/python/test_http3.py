@@ -183,7 +183,9 @@ def test_compressed_replies(call):
 
 def test_calls_side_by_side_on_one_connection(session, demo):
     client = session(multiplexed=True, disable_http1=True, disable_http2=True)
-    replies = [client.get(f"https://{demo.tls}/v1/inspect", params={"text": str(n)}) for n in range(64)]
+    url = f"https://{demo.tls}/v1/inspect"
+    client.gather(client.get(url))
+    replies = [client.get(url, params={"text": str(n)}) for n in range(64)]
     client.gather()
     assert [reply.json()["text"] for reply in replies] == [str(n) for n in range(64)]
     assert {reply.http_version for reply in replies} == {HTTP_3}

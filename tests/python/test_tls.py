@@ -153,6 +153,22 @@ def test_versions_that_are_spoken(openssl, options, version):
     assert session.body()["author"] == "Ines Halloran"
 
 
+def test_renegotiation_is_refused(gateway):
+    """CVE-2009-3555: what follows a new handshake may be somebody else's."""
+    address = gateway.address["public"]
+    command = [OPENSSL, "s_client", "-connect", address, "-servername", "one.test", "-tls1_2", "-alpn", "h2"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
+        client.stdin.write(b"R\n")
+        client.stdin.flush()
+        try:
+            # Its input stays open: it ends by what it hears.
+            assert client.wait(SECONDS) != 0
+        finally:
+            client.kill()
+        out = client.stdout.read()
+    assert b"RENEGOTIATING" in out and b"no renegotiation" in out, out
+
+
 @pytest.mark.parametrize("option", ["-tls1", "-tls1_1"])
 def test_versions_that_are_too_old(openssl, option):
     session = openssl("public", option, *ANYTHING, name="one.test")
