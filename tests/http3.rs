@@ -485,15 +485,7 @@ async fn who_does_not_read_holds_the_other_side_back() {
             if path.ends_with("ReadBook") {
                 let piece = support::frame(0, &[b'.'; PIECE - 5]);
                 while sent.load(Ordering::SeqCst) < LONG {
-                    let mut rest = piece.clone();
-                    while !rest.is_empty() {
-                        stream.reserve_capacity(rest.len());
-                        let room = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await;
-                        let room = room.expect("the stream is open").expect("the connection is open");
-                        let part = rest.split_to(room.min(rest.len()));
-                        sent.fetch_add(part.len() as u64, Ordering::SeqCst);
-                        stream.send_data(part, false).expect("the stream is open");
-                    }
+                    support::send_as_taken(&mut stream, piece.clone(), &sent).await;
                 }
             } else if path.ends_with("ImportBooks") {
                 start.notified().await;

@@ -197,15 +197,7 @@ async fn connections_are_spread_over_the_workers() {
 async fn pour(stream: &mut h2::SendStream<Bytes>, len: u64, sent: &AtomicU64) {
     let piece = frame(0, &vec![b'.'; PIECE - 5]);
     while sent.load(Ordering::SeqCst) < len {
-        let mut rest = piece.clone();
-        while !rest.is_empty() {
-            stream.reserve_capacity(rest.len());
-            let room = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await;
-            let room = room.expect("the stream is open").expect("the connection is open");
-            let part = rest.split_to(room.min(rest.len()));
-            sent.fetch_add(part.len() as u64, Ordering::SeqCst);
-            stream.send_data(part, false).expect("the stream is open");
-        }
+        support::send_as_taken(stream, piece.clone(), sent).await;
     }
 }
 

@@ -656,14 +656,7 @@ async fn counting(sent: Arc<AtomicU64>, read: Arc<Notify>) -> RawUpstream {
                 "/transom.demo.v1.Library/Discuss" => {
                     let piece = message(&pb::Answer { text: "p".repeat(16 << 10), ..Default::default() });
                     for _ in 0..MANY {
-                        let mut rest = piece.clone();
-                        while !rest.is_empty() {
-                            stream.reserve_capacity(rest.len());
-                            let room = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await;
-                            let room = room.expect("the stream is open").expect("the connection is open");
-                            let part = rest.split_to(room.min(rest.len()));
-                            stream.send_data(part, false).expect("the stream is open");
-                        }
+                        support::send_as_taken(&mut stream, piece.clone(), &AtomicU64::new(0)).await;
                         sent.fetch_add(1, Ordering::SeqCst);
                     }
                 }

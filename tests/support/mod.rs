@@ -14,6 +14,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BufMut;
@@ -329,6 +331,18 @@ impl RawClient {
         // An answer may come, and close the stream, before the request is sent.
         drop(body_out.send_data(body, true));
         soon("the answer", RawReply::read(response)).await
+    }
+}
+
+/// Sends bytes as the other side takes them, and counts them.
+pub(crate) async fn send_as_taken(stream: &mut h2::SendStream<Bytes>, mut bytes: Bytes, sent: &AtomicU64) {
+    while !bytes.is_empty() {
+        stream.reserve_capacity(bytes.len());
+        let room = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await;
+        let room = room.expect("the stream is open").expect("the connection is open");
+        let part = bytes.split_to(room.min(bytes.len()));
+        sent.fetch_add(part.len() as u64, Ordering::SeqCst);
+        stream.send_data(part, false).expect("the stream is open");
     }
 }
 
