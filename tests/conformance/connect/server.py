@@ -173,6 +173,8 @@ def main():
         file.write_text(configuration(own, backend_port(backend, limit), protos, limit))
         command = (transom, "serve", "-c", file)
         gateway = all_of.enter_context(running(*command, stderr=subprocess.PIPE, text=True))
+        # At the end both are told at once: the suite doesn't wait for long.
+        all_of.callback(backend.terminate)
         port = gateway_port(gateway)
         where = octets(HOST, b"127.0.0.1") + number(PORT, port)
         if asked.get(USE_TLS):
