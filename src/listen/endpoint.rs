@@ -54,7 +54,7 @@ impl Acceptor {
         mut stop: watch::Receiver<Stop>,
     ) -> io::Result<()> {
         let mut terms = self.terms.load_full();
-        let mut server = server(&terms);
+        let mut server = server(&terms, None);
         let runtime = Arc::new(quinn::TokioRuntime);
         let config = quinn::EndpointConfig::default();
         let endpoint = quinn::Endpoint::new(config, server.as_deref().cloned(), socket, runtime)?;
@@ -67,7 +67,7 @@ impl Acceptor {
             let now = self.terms.load();
             if !Arc::ptr_eq(&terms, &now) {
                 terms = now.clone();
-                server = self::server(&terms);
+                server = self::server(&terms, server.as_deref());
                 endpoint.set_server_config(server.as_deref().cloned());
             }
             match &server {
@@ -110,9 +110,16 @@ impl Acceptor {
 }
 
 /// How connections of these terms are shaken hands for; `None` where HTTP/3 isn't spoken.
-fn server(terms: &Terms) -> Option<Arc<quinn::ServerConfig>> {
+///
+/// The keys of Retry tokens are those of `before`: a client that was sent one comes back with it after a change too.
+fn server(terms: &Terms, before: Option<&quinn::ServerConfig>) -> Option<Arc<quinn::ServerConfig>> {
     terms.alt_svc.as_ref()?;
-    let mut server = quinn::ServerConfig::with_crypto(terms.tls.as_ref()?.quic.clone());
+    let quic = terms.tls.as_ref()?.quic.clone();
+    let mut server = match before {
+        Some(before) => before.clone(),
+        None => quinn::ServerConfig::with_crypto(quic.clone()),
+    };
+    server.crypto = quic;
     server.transport_config(Arc::new(transport(&terms.limits)));
     Some(Arc::new(server))
 }
