@@ -24,6 +24,7 @@ pub mod route;
 pub mod schema;
 pub mod server;
 pub mod snapshot;
+pub mod store;
 pub mod tls;
 pub mod transcode;
 pub mod upstream;

@@ -44,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("listen", &["call", "config", "net", "tls", "wire", "observe", "outbound"]),
+    ("store", &[]),
     ("registry", &["schema"]),
     ("builtin", &["schema"]),
     ("admin", &["call", "observe"]),
