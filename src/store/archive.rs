@@ -40,7 +40,8 @@ struct Record {
     sha256: Vec<u8>,
 }
 
-/// Writes all of a store to `out`; says how many entries that were.
+/// Writes all of a store to `out`; says how many entries that were. It reads page after page, so nobody may write
+/// to the store meanwhile.
 ///
 /// # Errors
 /// Where the store can't be read or `out` can't be written.
@@ -71,7 +72,8 @@ pub fn export(store: &dyn Store, out: &mut dyn Write) -> Result<u64, StoreError>
     Ok(records)
 }
 
-/// Reads an archive into an empty store, in one batch; says how many entries that were.
+/// Reads an archive into an empty store, in one batch; says how many entries that were. All of it is held in memory
+/// until its end has proved it whole.
 ///
 /// # Errors
 /// Where the archive isn't whole, the store isn't empty, or the store can't be written. Then nothing is changed.
@@ -148,7 +150,6 @@ fn short() -> StoreError {
     StoreError::Archive("it is cut short".into())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn unreadable(error: io::Error) -> StoreError {
     StoreError::Archive(format!("it can't be read: {error}"))
 }

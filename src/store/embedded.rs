@@ -4,6 +4,7 @@ use std::fs;
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -28,6 +29,7 @@ pub const FORMAT: u64 = 1;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
 const CACHE_BYTES: usize = 16 << 20;
+const FILE_MODE: u32 = 0o600;
 
 const fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
     TableDefinition::new(table.name())
@@ -41,8 +43,9 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Opens the store at `path`, which is made, with its directory, where there is none. It is made beside its
-    /// place and renamed, so a file that is there and isn't a store is never the trace of a crash: it is refused.
+    /// Opens the store at `path`, which is made, with its directory, where there is none. It is made whole beside
+    /// its place before it gets its name, so a file that is there and isn't a store is never the trace of a crash:
+    /// it is refused.
     ///
     /// # Errors
     /// Where the file can't be made, is in use, is damaged, or has a newer format.
@@ -181,14 +184,11 @@ impl Store for Embedded {
     }
 }
 
-/// Makes an empty store beside `path`, has it written to the disk, and renames it.
+/// Makes an empty store beside `path`, has it written to the disk, and gives it its name.
 fn make(path: &Path) -> Result<(), StoreError> {
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let directory = parent(path);
     let io = |error: io::Error| io_error(path, &error);
-    fs::create_dir_all(directory).map_err(io)?;
+    make_directory(directory).map_err(io)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let beside = directory.join(name);
@@ -202,10 +202,34 @@ fn make(path: &Path) -> Result<(), StoreError> {
     });
     let _ = fs::remove_file(&beside); // a second name of the store, or of nothing
     made?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)
+    sync(directory).map_err(io)
 }
 
+/// Makes a directory with those it is in, and has each of them written to the disk.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = parent(directory);
+    make_directory(parent)?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync(parent),
+    }
+}
+
+/// The directory that `path` is in; a bare name is in the working directory.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or_else(|| Path::new("."))
+}
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Makes an empty store that only the gateway's user reads: certificates have keys.
 fn fill(path: &Path) -> Result<(), redb::Error> {
+    File::options().write(true).create_new(true).mode(FILE_MODE).open(path)?;
     let database = Database::create(path)?;
     let write = database.begin_write()?;
     write.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
@@ -258,6 +282,8 @@ fn io_error(path: &Path, error: &dyn std::error::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn store() -> (tempfile::TempDir, PathBuf) {
@@ -292,6 +318,8 @@ mod tests {
         );
         let beside = fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(beside, 1, "nothing is left beside the store");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, FILE_MODE, "keys are for the gateway alone");
     }
 
     #[test]
@@ -384,11 +412,13 @@ mod tests {
         }
         drop(opened);
         let sound = fs::read(&path).unwrap();
-        let mut refused = 0;
+        let (mut cuts, mut noticed_cuts, mut noticed_fills) = (0, 0, 0);
         let step = sound.len() / 120;
         for at in (0..sound.len()).step_by(step) {
             let mut bytes = sound.clone();
-            if at % (2 * step) == 0 {
+            let cut = at % (2 * step) == 0;
+            cuts += u32::from(cut);
+            if cut {
                 bytes.truncate(at);
             } else {
                 let end = bytes.len().min(at + 64);
@@ -404,9 +434,11 @@ mod tests {
                     assert_eq!(entries.len(), 200, "damage at {at}: an unused page");
                     assert!(entries.iter().all(|(_, value)| *value == "value ".repeat(50).as_bytes()));
                 }
-                Err(_) => refused += 1,
+                Err(_) if cut => noticed_cuts += 1,
+                Err(_) => noticed_fills += 1,
             }
         }
-        assert!(60 <= refused, "at least each cut is noticed: {refused}");
+        assert_eq!(noticed_cuts, cuts, "each cut is noticed");
+        assert!(20 <= noticed_fills, "damage of a page that is used is noticed: {noticed_fills}");
     }
 }

@@ -122,10 +122,4 @@ impl Batch {
         self.written.push(Cell { table, key: key.into(), value: None });
         self
     }
-
-    /// Whether the batch changes nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.written.is_empty()
-    }
 }
