@@ -1,5 +1,11 @@
 //! What operators and probes ask: `/healthz`, `/readyz` and `/metrics`.
 
+mod proto;
+
+pub use proto::FILE_DESCRIPTOR_SET;
+pub use proto::HttpBody;
+pub use proto::pb;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU8;
