@@ -50,8 +50,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "call", "config", "schema", "observe", "policy", "upstream", "snapshot", "gateway", "store", "registry",
-            "builtin",
+            "call", "config", "schema", "observe", "policy", "bridge", "upstream", "snapshot", "gateway", "store",
+            "registry",
         ],
     ),
     ("demo", &[]),

@@ -104,26 +104,26 @@ impl Access {
     pub fn intruder(&self, connection: &Connection, host: &str, headers: &HeaderMap) -> Option<&'static str> {
         if self.is_open() {
             if !connection.peer.ip().to_canonical().is_loopback() {
-                return Some("without admin tokens only this machine is answered: set `admin.tokens`\n");
+                return Some("without admin tokens only this machine is answered: set `admin.tokens`");
             }
             if headers.keys().any(|name| is_of_a_proxy(name.as_str())) {
                 return Some(
                     "this came through a proxy, and without admin tokens only this machine is answered: set \
-                     `admin.tokens`\n",
+                     `admin.tokens`",
                 );
             }
         }
         if !self.knows_host(host) {
             return Some(
                 "this host is not one of the Admin API: ask by an IP address or localhost, or add the name to \
-                 `admin.hosts`\n",
+                 `admin.hosts`",
             );
         }
         let is_foreign = match headers.get(header::ORIGIN) {
             Some(origin) => !self.knows_origin(origin, host),
             None => headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site"),
         };
-        is_foreign.then_some("pages of other origins may not call the Admin API: see `admin.origins`\n")
+        is_foreign.then_some("pages of other origins may not call the Admin API: see `admin.origins`")
     }
 
     fn knows_host(&self, host: &str) -> bool {

@@ -8,6 +8,7 @@ use crate::admin::faults;
 use crate::admin::faults::Reason;
 use crate::admin::pb;
 use crate::admin::plane::Standing;
+use crate::admin::reach;
 use crate::config::Config;
 use crate::config::types::ModuleSource;
 use crate::registry::breaking;
@@ -16,6 +17,7 @@ use crate::registry::breaking::Category;
 use crate::registry::breaking::Finding;
 use crate::registry::breaking::Verdict;
 use crate::schema::Schema;
+use crate::snapshot::Modules;
 
 /// How strict the check of a change is, and what is let through.
 pub(super) struct Leniency {
@@ -78,8 +80,16 @@ pub(super) fn reserved(standing: &Standing<'_>, module: &str, schema: &Schema) -
     Ok(())
 }
 
-/// The same for a configuration that is to serve with the descriptors that are there.
-pub(super) fn reservations(config: &Config, modules: &crate::snapshot::Modules) -> Result<(), Status> {
+/// What must hold of a configuration that is to serve with these descriptors, besides what it says itself.
+///
+/// # Errors
+/// A package that is reserved and has services of others, or an upstream that would reach the gateway itself.
+pub fn sound(config: &Config, modules: &Modules) -> Result<(), Status> {
+    reservations(config, modules)?;
+    reach::check(config)
+}
+
+fn reservations(config: &Config, modules: &Modules) -> Result<(), Status> {
     for owner in config.modules.iter().filter(|owner| !owner.packages.is_empty()) {
         for (name, labels) in modules.iter().filter(|(name, _)| **name != owner.name) {
             for (_, schema) in labels.iter() {

@@ -299,9 +299,20 @@ fn described(stored: &Stored) -> pb::Resource {
     pb::Resource {
         kind: stored.resource.kind.list_name().into(),
         name: stored.resource.name.clone(),
-        spec: Some(json::to_struct(&stored.resource.text)),
+        spec: Some(json::to_struct(&shown_text(stored.resource.kind, &stored.resource.text))),
         etag: stored.etag.clone(),
         origin: pb::Origin::Store.into(),
         updated: Some(timestamp(stored.updated_ms)),
+    }
+}
+
+/// The text of a resource without its secrets: what was written once is never told again.
+pub(super) fn shown_text(kind: Kind, text: &str) -> String {
+    match serde_json::from_str(text) {
+        Ok(Json::Object(mut map)) if kind == Kind::Certificate && map.contains_key("key") => {
+            map.insert("key".into(), Json::String("(not shown)".into()));
+            Json::Object(map).to_string()
+        }
+        _ => text.to_owned(),
     }
 }

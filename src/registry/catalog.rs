@@ -380,3 +380,133 @@ const DIGITS_MIN: usize = 8;
 const COUNTER: &str = "count.versions";
 const MOVES: &str = "count.moves";
 const PAGE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Embedded;
+
+    fn schema(text: &str) -> Schema {
+        let text = format!("syntax = \"proto3\"; package p; {text}");
+        compile::protos(vec![("p/a.proto".into(), text.into_bytes())], &[], &Limits::default()).unwrap()
+    }
+
+    fn store() -> (tempfile::TempDir, Embedded) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Embedded::open(&directory.path().join("store")).unwrap();
+        (directory, store)
+    }
+
+    fn push(store: &Embedded, module: &str, schema: &Schema, label: &str, reason: &str) -> String {
+        let catalog = Catalog::new(store);
+        let mut batch = Batch::default();
+        let digest = schema.digest().hex();
+        if catalog.version(module, &digest).unwrap().is_none() {
+            let version = VersionRecord { module: module.into(), digest: digest.clone(), ..Default::default() };
+            catalog.add(version, schema, &mut batch).unwrap();
+        }
+        let before = catalog.label(module, label).unwrap();
+        let before = before.as_deref();
+        let moved = Move { module, label, before, after: Some(&digest), actor: "ann", reason, now_ms: 7 };
+        catalog.move_label(moved, &mut batch).unwrap();
+        store.commit(&batch).unwrap();
+        digest
+    }
+
+    #[test]
+    fn a_version_comes_back_with_what_it_imports() {
+        let (_directory, store) = store();
+        let common = schema("message Shared { string id = 1; }");
+        let text = "syntax = \"proto3\"; package q; import \"p/a.proto\"; import \"google/api/annotations.proto\";
+            service S { rpc M(p.Shared) returns (p.Shared) { option (google.api.http) = { get: \"/m\" }; } }";
+        let files = vec![("q.proto".to_owned(), text.as_bytes().to_vec())];
+        let pets = compile::protos(files, std::slice::from_ref(&common), &Limits::default()).unwrap();
+        let digest = push(&store, "pets", &pets, "live", "push");
+        let catalog = Catalog::new(&store);
+        let version = catalog.find("pets", "live").unwrap();
+        assert_eq!((version.digest.as_str(), version.number), (digest.as_str(), 1));
+        let again = catalog.schema(&version, &Limits::default()).unwrap();
+        assert_eq!(again.digest(), pets.digest());
+        let own: Vec<_> = again.files().iter().filter(|file| file.own).map(|file| &*file.name).collect();
+        assert_eq!(own, ["q.proto"], "what is another module's stays so");
+        assert!(again.method("/q.S/M").is_some());
+    }
+
+    #[test]
+    fn versions_are_found_by_label_and_by_digits() {
+        let (_directory, store) = store();
+        let one = push(&store, "pets", &schema("message A {}"), "live", "push");
+        let two = push(&store, "pets", &schema("message B {}"), "canary", "push");
+        push(&store, "pets-next", &schema("message A {}"), "live", "push");
+        let catalog = Catalog::new(&store);
+        assert_eq!(catalog.find("pets", "canary").unwrap().digest, two);
+        assert_eq!(catalog.find("pets", &one[..8].to_uppercase()).unwrap().digest, one);
+        for asked in ["", "next", &one[..7], "../live", "zzzzzzzzzz"] {
+            assert!(matches!(catalog.find("pets", asked), Err(VersionError::Unknown)), "{asked}");
+        }
+        let newest: Vec<_> = catalog.versions("pets").unwrap().into_iter().map(|v| v.digest).collect();
+        assert_eq!(newest, [two.clone(), one.clone()]);
+        assert_eq!(catalog.modules(None, 10).unwrap(), ["pets", "pets-next"]);
+        assert_eq!(catalog.modules(Some("pets"), 10).unwrap(), ["pets-next"]);
+        let labels = catalog.labels("pets").unwrap();
+        assert_eq!(labels, BTreeMap::from([("canary".into(), two), ("live".into(), one)]));
+        assert_eq!(catalog.all_labels().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn going_back_twice_goes_two_versions_back() {
+        let (_directory, store) = store();
+        let all = ["message A {}", "message B {}", "message C {}"].map(schema);
+        let digests = all.each_ref().map(|schema| push(&store, "pets", schema, "live", "push"));
+        push(&store, "pets", &all[0], "canary", "push");
+        let catalog = Catalog::new(&store);
+        assert_eq!(catalog.before("pets", "live").unwrap(), Some(digests[1].clone()));
+        push(&store, "pets", &all[1], "live", ROLLBACK);
+        assert_eq!(catalog.before("pets", "live").unwrap(), Some(digests[0].clone()));
+        push(&store, "pets", &all[0], "live", ROLLBACK);
+        assert_eq!(catalog.before("pets", "live").unwrap(), None, "before the first there was none");
+        push(&store, "pets", &all[2], "live", "promote");
+        assert_eq!(catalog.before("pets", "live").unwrap(), Some(digests[0].clone()));
+        let moves = catalog.moves("pets", None, 3).unwrap();
+        let told: Vec<_> = moves.iter().map(|(number, moved)| (*number, moved.reason.as_str())).collect();
+        assert_eq!(told, [(7, "promote"), (6, ROLLBACK), (5, ROLLBACK)]);
+        assert_eq!(catalog.moves("pets", Some(5), 10).unwrap().len(), 4);
+        assert_eq!(catalog.version_count("pets").unwrap(), 3);
+    }
+
+    #[test]
+    fn two_who_move_a_label_at_once_do_not_both() {
+        let (_directory, store) = store();
+        let [one, two] = ["message A {}", "message B {}"].map(schema);
+        push(&store, "pets", &one, "live", "push");
+        let catalog = Catalog::new(&store);
+        let batch = |schema: &Schema| {
+            let (mut batch, digest) = (Batch::default(), schema.digest().hex());
+            let before = catalog.label("pets", "live").unwrap();
+            let before = before.as_deref();
+            let after = Some(digest.as_str());
+            let moved =
+                Move { module: "pets", label: "live", before, after, actor: "a", reason: "push", now_ms: 1 };
+            catalog.move_label(moved, &mut batch).unwrap();
+            batch
+        };
+        let (first, second) = (batch(&two), batch(&two));
+        store.commit(&first).unwrap();
+        assert!(matches!(store.commit(&second), Err(StoreError::Conflict { .. })));
+    }
+
+    #[test]
+    fn a_module_that_is_removed_leaves_no_version() {
+        let (_directory, store) = store();
+        push(&store, "pets", &schema("message A {}"), "live", "push");
+        push(&store, "pets2", &schema("message A {}"), "live", "push");
+        let catalog = Catalog::new(&store);
+        let mut batch = Batch::default();
+        assert_eq!(catalog.remove("pets", &mut batch).unwrap(), ["live"]);
+        store.commit(&batch).unwrap();
+        assert_eq!(catalog.modules(None, 10).unwrap(), ["pets2"]);
+        assert!(catalog.versions("pets").unwrap().is_empty() && catalog.labels("pets").unwrap().is_empty());
+        assert_eq!(catalog.version_count("pets").unwrap(), 0);
+        assert!(catalog.find("pets2", "live").is_ok());
+    }
+}

@@ -15,9 +15,11 @@ use http::HeaderValue;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::admin::Door;
 use crate::admin::Readiness;
 use crate::admin::Scope;
 use crate::admin::Surface;
+use crate::admin::pb::ListenerStatus;
 use crate::call::Trusted;
 use crate::config::At;
 use crate::config::Config;
@@ -47,6 +49,7 @@ pub(super) struct Listeners {
     control: Handle,
     observe: Arc<Observe>,
     readiness: Arc<Readiness>,
+    door: Door,
     inner: Mutex<Inner>,
 }
 
@@ -121,9 +124,10 @@ impl Listeners {
         lanes: Lanes,
         readiness: Arc<Readiness>,
         observe: Arc<Observe>,
+        door: Door,
     ) -> Self {
         let inner = Mutex::new(Inner { lanes: Some(lanes), ..Inner::default() });
-        Self { accepting, control, observe, readiness, inner }
+        Self { accepting, control, observe, readiness, door, inner }
     }
 
     /// Reads certificates, and binds what a configuration adds, before anything is changed.
@@ -192,7 +196,7 @@ impl Listeners {
             Kind::Gateway => None,
             Kind::Own(scope) => {
                 let shown = config.observe.metrics.then(|| self.observe.metrics.clone());
-                Some(Arc::new(Surface::new(scope, self.readiness.clone(), shown)))
+                Some(Arc::new(Surface::new(scope, self.readiness.clone(), shown, self.door.clone())))
             }
         };
         match own {
@@ -243,6 +247,24 @@ impl Listeners {
 
     pub(super) fn status(&self) -> Option<SocketAddr> {
         self.address(STATUS)
+    }
+
+    /// Each open listener: its name, where it listens, how many connections it has, and whether it has TLS and HTTP/3.
+    pub(super) fn statuses(&self) -> Vec<ListenerStatus> {
+        let inner = self.lock();
+        let mut all: Vec<ListenerStatus> = inner
+            .open
+            .iter()
+            .map(|(name, open)| ListenerStatus {
+                name: name.clone(),
+                address: open.bound.to_string(),
+                connections: i64::try_from(open.table.len()).unwrap_or(i64::MAX),
+                tls: open.terms.load().tls.is_some(),
+                http3: open.quic.is_some(),
+            })
+            .collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
     }
 
     pub(super) fn connections(&self) -> Vec<usize> {

@@ -1,8 +1,13 @@
 //! Assembles everything: threads, listeners, the configuration that serves, and the drain.
 
+mod change;
 mod control;
+mod door;
 mod listeners;
 mod modules;
+mod opened;
+mod plane;
+mod pushed;
 mod reload;
 mod view;
 
@@ -35,12 +40,16 @@ use crate::outbound::acme::Acme;
 use crate::outbound::acme::Challenges;
 use crate::policy::Policy;
 use crate::server::control::Control;
+use crate::server::control::Owned;
+use crate::server::door::Doorway;
 use crate::server::listeners::Listeners;
+use crate::server::opened::Opened;
 use crate::snapshot::Current;
 use crate::snapshot::Document;
 use crate::snapshot::Labels;
 use crate::snapshot::Modules;
 use crate::snapshot::Snapshot;
+use crate::store::StoreError;
 
 /// What a server is started with.
 #[derive(Default)]
@@ -74,6 +83,10 @@ pub enum StartError {
     Config(Report),
     /// The system didn't give what is needed.
     Io(&'static str, io::Error),
+    /// The store can't be used.
+    Store(StoreError),
+    /// A fault of Transom itself.
+    Ours(&'static str, String),
 }
 
 impl fmt::Display for StartError {
@@ -81,11 +94,19 @@ impl fmt::Display for StartError {
         match self {
             Self::Config(report) => report.fmt(f),
             Self::Io(what, error) => write!(f, "{what}: {error}"),
+            Self::Store(error) => error.fmt(f),
+            Self::Ours(what, why) => write!(f, "{what}: {why}"),
         }
     }
 }
 
 impl std::error::Error for StartError {}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
 
 impl From<Report> for StartError {
     fn from(report: Report) -> Self {
@@ -111,6 +132,11 @@ impl Server {
     /// Every fault of the configuration, an address that can't be bound among them.
     pub fn start(config: Config, setup: Setup) -> Result<Self, StartError> {
         raise_open_files();
+        let store = Opened::of(&config)?;
+        let config = match &store {
+            Some(opened) if !opened.is_empty() => opened.load(&config.file, &opened.resources)?,
+            _ => config,
+        };
         let workers = config.server.workers.map_or_else(cores, NonZeroUsize::get);
         let observe = Arc::new(observe(&config, workers)?);
         let current = Arc::new(Current::from_pointee(Snapshot::empty()));
@@ -130,16 +156,20 @@ impl Server {
         let runtime = runtime("transom-control")?;
         let readiness = Arc::new(Readiness::default());
         let drain_timeout = config.server.drain_timeout;
+        let doorway = Doorway::new(&config.admin);
         let listeners = Listeners::new(
             accepting.handle().clone(),
             runtime.handle().clone(),
             lanes,
             readiness.clone(),
             observe.clone(),
+            doorway.door(),
         );
         let watch = setup.watch;
         let acme = Acme::new(runtime.handle().clone(), challenges, observe.metrics.clone(), setup.acme);
-        let control = Control::new(current, observe.clone(), workers, setup, listeners, acme, readiness);
+        let owned = Owned { listeners, acme, readiness, doorway, store };
+        let control = Control::new(current, observe.clone(), workers, setup, owned);
+        control.doorway().open(Arc::downgrade(&control), &config.admin)?;
         control.apply(config)?;
         control.clone().spawn_upkeep(runtime.handle(), watch)?;
         Ok(Self { control, accepting, runtime, drain_timeout, observe, threads })
@@ -301,7 +331,7 @@ pub fn publishers<'a>(
 fn compile(config: &Config) -> Result<Snapshot, Report> {
     let metrics = Metrics::new(1);
     let mut diag = crate::config::Diag::new();
-    let read = modules::read(config, &std::collections::HashMap::new(), &mut diag);
+    let read = modules::read(config, &std::collections::HashMap::new(), &Modules::new(), &mut diag);
     let rules = modules::rules(config, &mut diag);
     let acme = acme::check(config, &mut diag);
     tls::read(config, &std::collections::HashMap::new(), &acme, &mut diag);
