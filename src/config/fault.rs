@@ -5,14 +5,16 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::config::resource::Kind;
+
 /// A place in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct At {
     /// The way to the value, such as `apis[0].policies.timeout`; empty for the file itself.
     pub path: String,
-    /// The file, as given on the command line.
+    /// The file, as given on the command line; for a resource its list and its name, `upstreams/pets`.
     pub file: Arc<Path>,
-    /// From 1.
+    /// From 1; 0 in a resource, which has no lines that anybody saw.
     pub line: u32,
     /// From 1, in characters.
     pub column: u32,
@@ -22,6 +24,16 @@ impl At {
     /// The file itself, for faults that have no line.
     pub fn file(file: &Path) -> Self {
         Self { path: String::new(), file: file.into(), line: 1, column: 1 }
+    }
+
+    /// A resource itself.
+    pub(super) fn resource_of(file: &Path) -> Self {
+        Self { line: 0, ..Self::file(file) }
+    }
+
+    /// The kind and the name of the resource that it is in, whose `path` starts there; `None` in a file.
+    pub fn resource(&self) -> Option<(Kind, &str)> {
+        resource(&self.file, self.line)
     }
 
     /// The place of the first byte after `before`.
@@ -38,9 +50,18 @@ impl At {
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)?;
+        match self.line {
+            0 => write!(f, "{}", self.file.display())?,
+            line => write!(f, "{}:{line}:{}", self.file.display(), self.column)?,
+        }
         if self.path.is_empty() { Ok(()) } else { write!(f, ": {}", self.path) }
     }
+}
+
+/// The resource that a place of this line in this file is in.
+pub(super) fn resource(file: &Path, line: u32) -> Option<(Kind, &str)> {
+    let (list, name) = file.to_str().filter(|_| line == 0)?.split_once('/')?;
+    Some((Kind::named(list)?, name))
 }
 
 /// One thing that is wrong.
