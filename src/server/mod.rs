@@ -23,6 +23,7 @@ use crate::config::types::LogPath;
 use crate::gateway::Buffers;
 use crate::gateway::Gateway;
 use crate::listen::Lanes;
+use crate::listen::Meter;
 use crate::listen::tls;
 use crate::listen::worker;
 use crate::observe::AccessLog;
@@ -119,10 +120,11 @@ impl Server {
         let (lanes, queues) = Lanes::new(workers);
         for (index, queue) in queues.into_iter().enumerate() {
             let (current, observe) = (current.clone(), observe.clone());
+            let meter = observe.metrics.polls(index).map(Meter::new);
             let gateway = Gateway::new(index, current, observe, buffers.clone(), challenges.clone());
             let gateway = Arc::new(gateway);
             threads.push(thread(format!("transom-worker-{index}"), move || {
-                run(worker::run(queue, gateway));
+                run(worker::run(queue, gateway, meter));
             })?);
         }
         let accepting = runtime("transom-accept")?;
