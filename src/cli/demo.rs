@@ -29,6 +29,7 @@ use crate::server::Server;
 use crate::server::Setup;
 use crate::server::StartError;
 use crate::snapshot::Document;
+use crate::snapshot::Labels;
 
 /// Where the demo listens.
 pub(super) struct Addresses {
@@ -90,7 +91,7 @@ fn start(asked: &Addresses) -> Result<(Server, Backend), Failed> {
     let set = Bytes::from_static(demo::FILE_DESCRIPTOR_SET);
     let schema = compile::descriptor_set(&set, &[], &Limits::default())
         .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-    let modules = [("demo".to_owned(), schema)].into();
+    let modules = [("demo".to_owned(), Labels::live(schema))].into();
     let setup = Setup { modules, documents: documents()?, ..Setup::default() };
     Ok((Server::start(config, setup)?, backend))
 }

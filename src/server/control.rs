@@ -31,6 +31,8 @@ use crate::snapshot;
 use crate::snapshot::Current;
 use crate::snapshot::Document;
 use crate::snapshot::Inputs;
+use crate::snapshot::LIVE;
+use crate::snapshot::Labels;
 use crate::snapshot::Modules;
 use crate::snapshot::OwnService;
 use crate::upstream::Specs;
@@ -141,7 +143,7 @@ impl Control {
     /// Takes descriptors that a server told, or the embedding program gives.
     pub(super) fn publish(&self, module: &str, schema: Schema) -> Result<u64, Report> {
         self.renew(|state| {
-            state.given.insert(module.into(), schema);
+            state.given.entry(module.into()).or_default().set(LIVE, schema);
         })
     }
 
@@ -179,11 +181,11 @@ impl Control {
         let mut all: Modules = state.given.clone();
         for module in &config.modules {
             let found = match read.get(&module.name) {
-                Some(loaded) => Some(loaded.schema.clone()),
-                None => state.told.get(&module.name).cloned(),
+                Some(loaded) => Some(&loaded.schema),
+                None => state.told.get(&module.name),
             };
             if let Some(schema) = found {
-                all.insert(module.name.clone(), schema);
+                all.insert(module.name.clone(), Labels::live(schema.clone()));
             }
         }
         let mut own = Vec::new();
@@ -202,6 +204,7 @@ impl Control {
             kinds: policy::TABLE,
             extra: &self.policies,
             documents: &self.documents,
+            in_process: &HashMap::new(),
             specs: &self.specs,
             upstream_tls,
             metrics: &self.observe.metrics,

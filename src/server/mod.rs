@@ -39,6 +39,7 @@ use crate::server::control::Control;
 use crate::server::listeners::Listeners;
 use crate::snapshot::Current;
 use crate::snapshot::Document;
+use crate::snapshot::Labels;
 use crate::snapshot::Modules;
 use crate::snapshot::Snapshot;
 
@@ -307,7 +308,8 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
     let acme = acme::check(config, &mut diag);
     tls::read(config, &std::collections::HashMap::new(), &acme, &mut diag);
     let upstream_tls = crate::upstream::tls::read(config, &std::collections::HashMap::new(), &mut diag);
-    let modules: Modules = read.into_iter().map(|(name, loaded)| (name, loaded.schema)).collect();
+    let modules: Modules =
+        read.into_iter().map(|(name, loaded)| (name, Labels::live(loaded.schema))).collect();
     let compiled = crate::snapshot::compile(&crate::snapshot::Inputs {
         config: Arc::new(config.clone()),
         modules: &modules,
@@ -317,6 +319,7 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
         kinds: crate::policy::TABLE,
         extra: &[],
         documents: &[],
+        in_process: &std::collections::HashMap::new(),
         specs: &crate::upstream::Specs::new(1, metrics.clone()),
         upstream_tls: &upstream_tls,
         metrics: &metrics,

@@ -29,6 +29,7 @@ use crate::schema::Service;
 use crate::schema::http::ServiceConfig;
 use crate::snapshot::Api;
 use crate::snapshot::Document;
+use crate::snapshot::LIVE;
 use crate::snapshot::MethodPlan;
 use crate::snapshot::Modules;
 use crate::snapshot::Snapshot;
@@ -56,6 +57,9 @@ pub struct Inputs<'a> {
     pub extra: &'a [Arc<dyn Policy>],
     /// Documents of the embedding program, before those of the APIs.
     pub documents: &'a [Document],
+    /// What answers in the process, by the names of upstreams: whatever the configuration says of the
+    /// endpoints of these.
+    pub in_process: &'a HashMap<String, Arc<dyn InProcess>>,
     /// The upstreams of the process.
     pub specs: &'a Specs,
     /// TLS of the upstreams that ask for it, by name.
@@ -86,8 +90,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Report> {
     let mut build = Build { inputs, diag: Diag::new(), snapshot: Snapshot::empty(), conflicts: 0 };
     build.snapshot.generation = inputs.generation;
     build.snapshot.config = Some(inputs.config.clone());
-    build.snapshot.modules =
-        inputs.modules.iter().map(|(name, schema)| (name.clone(), schema.clone())).collect();
+    build.snapshot.modules = inputs.modules.clone();
     let none = Slots::default();
     build.snapshot.cors = cors(&build.policies(&none, &none));
     build.check_selectors();
@@ -114,24 +117,20 @@ pub(super) struct Build<'a> {
 impl Build<'_> {
     fn api(&mut self, api: &types::Api) {
         let config = self.inputs.config.clone();
-        let Some(schema) = self.inputs.modules.get(&api.module) else { return self.no_descriptors(api) };
+        let labels = self.inputs.modules.get(&api.module);
+        let Some(schema) = labels.and_then(|labels| labels.get(&api.label)) else {
+            return self.no_descriptors(api);
+        };
         let module = config.modules.iter().find(|module| module.name == api.module);
         if module.is_some_and(|module| module.rules.is_some()) && !self.inputs.rules.contains_key(&api.module)
         {
             return; // They are at fault; without them the methods would collide where they don't.
         }
-        let Some(upstream) = config.upstreams.iter().find(|upstream| upstream.name == api.upstream) else {
-            return;
-        };
-        let tls = self.inputs.upstream_tls.get(&upstream.name);
-        if upstream.tls.is_some() != tls.is_some() {
-            return; // Its files are at fault.
-        }
+        let Some(upstream) = self.upstream(api) else { return };
         let services = self.services(api, schema);
         self.check_rules(api, &services);
         let rest = self.rest(api, schema);
         let speaks_rest = api.dialects.contains(&types::Dialect::Rest);
-        let upstream = Upstream::Network(self.inputs.specs.of(upstream, tls));
         let published = Arc::new(Api {
             name: api.name.as_str().into(),
             hosts: api.hosts.iter().map(|host| host.value.clone()).collect(),
@@ -166,14 +165,28 @@ impl Build<'_> {
         self.snapshot.apis.push(published);
     }
 
-    /// A server may yet tell its descriptors; a module without a source never gets any.
+    /// Where the calls of an API go; `None` where that is at fault.
+    fn upstream(&self, api: &types::Api) -> Option<Upstream> {
+        if let Some(run) = self.inputs.in_process.get(&api.upstream) {
+            return Some(Upstream::InProcess(run.clone()));
+        }
+        let upstream = self.inputs.config.upstreams.iter().find(|upstream| upstream.name == api.upstream)?;
+        let tls = self.inputs.upstream_tls.get(&upstream.name);
+        // Where only one of them has TLS, its files are at fault.
+        let is_whole = upstream.tls.is_some() == tls.is_some();
+        is_whole.then(|| Upstream::Network(self.inputs.specs.of(upstream, tls)))
+    }
+
+    /// Without its version an API is left out: it may yet be pushed, or told by a server. What nobody pushes has
+    /// one label alone.
     fn no_descriptors(&mut self, api: &types::Api) {
         let module = self.inputs.config.modules.iter().find(|module| module.name == api.module);
-        if let Some(types::Module { at, source: types::ModuleSource::Upload, .. }) = module {
+        let is_pushed = module.is_none_or(|module| matches!(module.source, types::ModuleSource::Upload));
+        if !is_pushed && api.label != LIVE {
             self.diag.fault(
-                at,
-                format!("module \"{}\" has no descriptors", api.module),
-                "give it `protos`, `descriptor_set` or `reflection`: uploads are not built yet",
+                &api.at,
+                format!("API \"{}\": module \"{}\" has no label \"{}\"", api.name, api.module, api.label),
+                "leave `label` out: only modules that are pushed have other labels than `live`",
             );
         }
     }

@@ -6,6 +6,7 @@ use crate::config::host::HostPattern;
 use crate::config::types;
 use crate::schema::http::Rule;
 use crate::snapshot::Document;
+use crate::snapshot::LIVE;
 use crate::snapshot::MethodPlan;
 use crate::snapshot::RestRoute;
 use crate::snapshot::RestTarget;
@@ -149,7 +150,9 @@ impl Build<'_> {
         let config = self.inputs.config.clone();
         for module in &config.modules {
             let Some(rules) = self.inputs.rules.get(&module.name) else { continue };
-            let Some(schema) = self.inputs.modules.get(&module.name) else { continue };
+            // What other labels point at may have methods that are new, or gone.
+            let labels = self.inputs.modules.get(&module.name);
+            let Some(schema) = labels.and_then(|labels| labels.get(LIVE)) else { continue };
             let at = module.rules.as_ref().map_or(&module.at, |rules| &rules.at);
             let methods = schema.services().iter().flat_map(|service| &service.methods);
             let names = methods.map(|rpc| rpc.descriptor.full_name());

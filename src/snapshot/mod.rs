@@ -2,9 +2,9 @@
 
 mod compile;
 mod conflict;
+mod labels;
 mod rest;
 
-use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ use http::HeaderMap;
 pub use compile::Inputs;
 pub use compile::OwnService;
 pub use compile::compile;
+pub use labels::LIVE;
+pub use labels::Labels;
 
 use crate::bridge::rest::Endpoint;
 use crate::bridge::rest::Method as Messages;
@@ -53,7 +55,7 @@ pub struct Snapshot {
     /// What is published, the gateway's own services last.
     pub apis: Vec<Arc<Api>>,
     /// The descriptors of each module, by its name.
-    pub modules: BTreeMap<String, Schema>,
+    pub modules: Modules,
     /// What it was compiled from.
     pub config: Option<Arc<Config>>,
 }
@@ -68,7 +70,7 @@ impl Snapshot {
             cors: None,
             plans: HashMap::new(),
             apis: Vec::new(),
-            modules: BTreeMap::new(),
+            modules: Modules::new(),
             config: None,
         }
     }
@@ -171,4 +173,4 @@ pub struct Document {
 }
 
 /// Descriptors of modules by name.
-pub type Modules = HashMap<String, Schema>;
+pub type Modules = HashMap<String, Labels>;

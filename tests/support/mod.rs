@@ -39,6 +39,7 @@ use transom::schema::Schema;
 use transom::server::Server;
 use transom::server::Setup;
 use transom::server::Watch;
+use transom::snapshot::Labels;
 
 /// The service of the demo backend.
 pub(crate) const LIBRARY: &str = "transom.demo.v1.Library";
@@ -128,7 +129,7 @@ impl Gateway {
     /// Starts one with all that a program can choose; the module `demo` is added.
     pub(crate) fn of_setup(config: Config, mut setup: Setup) -> Self {
         let listener = config.listeners[0].name.clone();
-        setup.modules.insert("demo".to_owned(), demo_schema());
+        setup.modules.insert("demo".to_owned(), Labels::live(demo_schema()));
         let server =
             Server::start(config, setup).unwrap_or_else(|error| panic!("the gateway didn't start: {error}"));
         let address = server.address(&listener).expect("the listener was started");
