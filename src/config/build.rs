@@ -1,5 +1,8 @@
 //! Turns a checked tree into types. Shapes and ranges were checked, defaults are filled in.
 
+mod admin;
+mod tls;
+
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -8,6 +11,11 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::build::tls::Named;
+use crate::config::build::tls::certificate;
+use crate::config::build::tls::located;
+use crate::config::build::tls::tls;
+use crate::config::build::tls::upstream_tls;
 use crate::config::fault::At;
 use crate::config::host::HostPattern;
 use crate::config::raw::Raw;
@@ -16,20 +24,13 @@ use crate::config::shape::Stage;
 use crate::config::table::apis::DIALECTS;
 use crate::config::table::policies::SLOTS;
 use crate::config::types::AccessLog;
-use crate::config::types::Acme;
-use crate::config::types::Admin;
 use crate::config::types::Api;
 use crate::config::types::Authority;
 use crate::config::types::Balance;
-use crate::config::types::Certificate;
-use crate::config::types::CertificateSource;
-use crate::config::types::ClientAuth;
-use crate::config::types::Clients;
 use crate::config::types::Config;
 use crate::config::types::Dialect;
 use crate::config::types::Endpoint;
 use crate::config::types::ErrorForm;
-use crate::config::types::ForwardCertificate;
 use crate::config::types::Listener;
 use crate::config::types::ListenerLimits;
 use crate::config::types::Located;
@@ -48,18 +49,16 @@ use crate::config::types::Slot;
 use crate::config::types::SlotValue;
 use crate::config::types::Slots;
 use crate::config::types::Status;
-use crate::config::types::Tls;
-use crate::config::types::TlsVersion;
 use crate::config::types::Unknown;
 use crate::config::types::Upstream;
-use crate::config::types::UpstreamTls;
 
 /// The whole file; `read` are the files that `${file:...}` named.
 pub(super) fn config(root: &Raw, file: &Path, read: Vec<PathBuf>) -> Config {
     let items = |name: &str| root.get(name).map(Raw::items).unwrap_or_default();
+    let named = Named::of(items("certificates"));
     Config {
         file: file.into(),
-        listeners: items("listeners").iter().map(|raw| listener(raw, items("certificates"))).collect(),
+        listeners: items("listeners").iter().map(|raw| listener(raw, &named)).collect(),
         server: section(root, "server", server),
         certificates: items("certificates").iter().map(certificate).collect(),
         modules: items("modules").iter().map(module).collect(),
@@ -67,8 +66,9 @@ pub(super) fn config(root: &Raw, file: &Path, read: Vec<PathBuf>) -> Config {
         apis: items("apis").iter().map(api).collect(),
         policies: section(root, "policies", slots),
         enforced: section(root, "enforced", slots),
-        admin: section(root, "admin", admin),
+        admin: section(root, "admin", |raw| admin::admin(raw, &named)),
         status: root.get("status").map(status),
+        store: root.get("store").and_then(admin::store),
         observe: section(root, "observe", observe),
         read,
     }
@@ -86,7 +86,7 @@ pub(super) fn slots(raw: &Raw) -> Slots {
 }
 
 /// `named` are the certificates that listeners may name.
-fn listener(raw: &Raw, named: &[Raw]) -> Listener {
+fn listener(raw: &Raw, named: &Named<'_>) -> Listener {
     let (address, address_at) = address(raw);
     let limits = section(raw, "limits", listener_limits);
     let tls = raw.get("tls").map(|raw| tls(raw, named));
@@ -105,61 +105,6 @@ fn listener(raw: &Raw, named: &[Raw]) -> Listener {
         proxy_protocol,
         limits,
     }
-}
-
-fn tls(raw: &Raw, named: &[Raw]) -> Tls {
-    let certificate = |item: &Raw| {
-        let is_named =
-            |other: &&Raw| item.text().is_some() && other.get("name").and_then(Raw::text) == item.text();
-        Certificate { at: item.at(), ..certificate(named.iter().find(is_named).unwrap_or(item)) }
-    };
-    let is = |name: &str, word: &str| raw.get(name).is_some_and(|value| value.is_word(word));
-    Tls {
-        at: raw.at(),
-        certificates: raw
-            .get("certificates")
-            .map(Raw::items)
-            .unwrap_or_default()
-            .iter()
-            .map(certificate)
-            .collect(),
-        acme: raw.get("acme").map(acme),
-        clients: located(raw, "client_ca").map(|ca| Clients {
-            ca,
-            crl: located(raw, "crl"),
-            auth: if is("client_auth", "optional") { ClientAuth::Optional } else { ClientAuth::Required },
-            forward: match boolean(raw, "forward_client_cert") {
-                true => ForwardCertificate::Yes,
-                false => ForwardCertificate::No,
-            },
-        }),
-        min_version: if is("min_version", "1.3") { TlsVersion::V13 } else { TlsVersion::V12 },
-        handshake_timeout: duration(raw, "handshake_timeout"),
-        max_handshakes: count(raw, "max_handshakes"),
-    }
-}
-
-fn acme(raw: &Raw) -> Acme {
-    let domains = raw.get("domains").map(Raw::items).unwrap_or_default().iter();
-    let domains = domains.filter_map(Raw::text).map(|name| name.trim_end_matches('.').to_ascii_lowercase());
-    let domains: std::collections::BTreeSet<String> = domains.collect();
-    Acme {
-        at: raw.at(),
-        directory: text(raw, "directory"),
-        domains: domains.into_iter().collect(),
-        email: raw.get("email").and_then(Raw::text).map(str::to_owned),
-        path: Located { value: path(raw, "path"), at: at(raw, "path") },
-        ca: located(raw, "ca"),
-    }
-}
-
-fn located(raw: &Raw, name: &str) -> Option<Located<PathBuf>> {
-    raw.get(name).and_then(|file| Some(Located { value: file.path()?, at: file.at() }))
-}
-
-fn certificate(raw: &Raw) -> Certificate {
-    let file = |name: &str| Located { value: path(raw, name), at: at(raw, name) };
-    Certificate { at: raw.at(), source: CertificateSource::Files { cert: file("cert"), key: file("key") } }
 }
 
 fn listener_limits(raw: &Raw) -> ListenerLimits {
@@ -201,7 +146,15 @@ fn module(raw: &Raw) -> Module {
         None => ModuleSource::Upload,
     };
     let source_at = found.map_or(raw, |(_, value)| value).at();
-    Module { at: raw.at(), name: text(raw, "name"), source, source_at, rules: located(raw, "rules") }
+    Module {
+        at: raw.at(),
+        name: text(raw, "name"),
+        source,
+        source_at,
+        deps: texts(raw, "deps"),
+        packages: texts(raw, "packages"),
+        rules: located(raw, "rules"),
+    }
 }
 
 fn upstream(raw: &Raw) -> Upstream {
@@ -221,15 +174,6 @@ fn upstream(raw: &Raw) -> Upstream {
         balance: Balance::RoundRobin,
         pool: section(raw, "pool", pool),
     }
-}
-
-fn upstream_tls(raw: &Raw) -> UpstreamTls {
-    let server_name = raw.get("server_name").and_then(|name| {
-        let Ok(HostPattern::Exact(value)) = HostPattern::parse(name.text()?) else { return None };
-        Some(Located { value, at: name.at() })
-    });
-    let certificate = raw.get("cert").map(|_| certificate(raw));
-    UpstreamTls { at: raw.at(), ca: located(raw, "ca"), certificate, server_name }
 }
 
 fn endpoint(raw: &Raw) -> Endpoint {
@@ -280,6 +224,7 @@ fn api(raw: &Raw) -> Api {
         module: text(raw, "module"),
         module_at: at(raw, "module"),
         label: text(raw, "label"),
+        shadow: raw.get("shadow").and_then(Raw::text).map(str::to_owned),
         services: services.collect(),
         hosts,
         upstream: text(raw, "upstream"),
@@ -298,12 +243,11 @@ fn api(raw: &Raw) -> Api {
 fn rest(raw: &Raw) -> Rest {
     let is = |name: &str, word: &str| raw.get(name).is_some_and(|value| value.is_word(word));
     let unknown = |name: &str| if is(name, "ignore") { Unknown::Ignore } else { Unknown::Reject };
-    let ignored = raw.get("ignored_query_parameters").map(Raw::items).unwrap_or_default();
     Rest {
         prefix: text(raw, "prefix").trim_end_matches('/').to_owned(),
         unknown_fields: unknown("unknown_fields"),
         unknown_query: unknown("unknown_query"),
-        ignored_query_parameters: ignored.iter().filter_map(Raw::text).map(str::to_owned).collect(),
+        ignored_query_parameters: texts(raw, "ignored_query_parameters"),
         emit_defaults: boolean(raw, "emit_defaults"),
         preserve_names: boolean(raw, "preserve_names"),
         enums_as_numbers: boolean(raw, "enums_as_numbers"),
@@ -348,11 +292,6 @@ fn dialect(word: &str) -> Option<Dialect> {
     }
 }
 
-fn admin(raw: &Raw) -> Admin {
-    let (address, address_at) = address(raw);
-    Admin { address, address_at, max_upload: size(raw, "max_upload") }
-}
-
 fn status(raw: &Raw) -> Status {
     let (address, address_at) = address(raw);
     Status { address, address_at }
@@ -385,6 +324,11 @@ fn at(raw: &Raw, name: &str) -> At {
 
 fn text(raw: &Raw, name: &str) -> String {
     raw.get(name).and_then(Raw::text).unwrap_or_default().to_owned()
+}
+
+fn texts(raw: &Raw, name: &str) -> Vec<String> {
+    let items = raw.get(name).map(Raw::items).unwrap_or_default();
+    items.iter().filter_map(Raw::text).map(str::to_owned).collect()
 }
 
 fn path(raw: &Raw, name: &str) -> PathBuf {

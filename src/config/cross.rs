@@ -1,5 +1,7 @@
 //! Checks between sections: names that exist, names alike, addresses that overlap.
 
+mod modules;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -43,9 +45,10 @@ pub(super) fn check(root: &Raw, diag: &mut Diag) {
     for list in ["listeners", "certificates", "modules", "upstreams", "apis", "consumers"] {
         alike(named(root, list), list, diag);
     }
-    if let Some(admin) = root.get("admin") {
-        alike(named(admin, "tokens"), "tokens", diag);
+    if let Some(raw) = root.get("admin") {
+        admin(raw, diag);
     }
+    modules::check(root, diag);
     overlaps(root, diag);
     for listener in root.get("listeners").map(Raw::items).unwrap_or_default() {
         if let Some(http3) = listener.get("http3").filter(|http3| http3.boolean() == Some(true))
@@ -62,6 +65,26 @@ pub(super) fn check(root: &Raw, diag: &mut Diag) {
         if slot.value().is_word("off") {
             diag.fault(&slot.value().at(), "an enforced slot can't be `off`", "leave it out");
         }
+    }
+}
+
+/// A holder is known by one token or certificate, and one name.
+fn admin(raw: &Raw, diag: &mut Diag) {
+    for (list, key) in [("tokens", "sha256"), ("clients", "san")] {
+        alike(named(raw, list), list, diag);
+        let mut first = HashMap::new();
+        for value in listed(raw, list).filter_map(|item| item.get(key)) {
+            let Some(text) = value.text().map(str::to_ascii_lowercase) else { continue };
+            if let Some(line) = first.insert(text, value.place.line) {
+                let help = format!("the other one is on line {line}; each holder has one of its own");
+                diag.fault(&value.at(), format!("two {list} have this `{key}`"), help);
+            }
+        }
+    }
+    let is_checked = raw.get("tls").is_some_and(|tls| tls.is_faulty() || tls.get("client_ca").is_some());
+    if let Some(client) = listed(raw, "clients").next().filter(|_| !is_checked) {
+        let help = "add `tls: { client_ca: ... }`, which says who signs their certificates";
+        diag.fault(&client.at(), "no client can show a certificate here", help);
     }
 }
 
@@ -119,8 +142,12 @@ fn alike<'a>(named: impl Iterator<Item = (&'a str, &'a Raw)>, list: &str, diag: 
 }
 
 fn named<'a>(root: &'a Raw, list: &str) -> impl Iterator<Item = (&'a str, &'a Raw)> {
-    let items = root.get(list).map(Raw::items).unwrap_or_default();
-    items.iter().filter_map(|item| item.get("name")).filter_map(|name| Some((name.text()?, name)))
+    let names = listed(root, list).filter_map(|item| item.get("name"));
+    names.filter_map(|name| Some((name.text()?, name)))
+}
+
+fn listed<'a>(root: &'a Raw, list: &str) -> std::slice::Iter<'a, Raw> {
+    root.get(list).map(Raw::items).unwrap_or_default().iter()
 }
 
 fn overlaps(root: &Raw, diag: &mut Diag) {

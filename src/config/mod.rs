@@ -99,9 +99,10 @@ pub fn sources(config: &Config) -> Vec<PathBuf> {
     let rules =
         config.modules.iter().filter_map(|module| module.rules.as_ref().map(|rules| rules.value.clone()));
     let of_listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let with_tls = of_listeners.chain(&config.admin.tls);
     let secured = config.certificates.iter().flat_map(types::Certificate::files);
     let of_upstreams = config.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref());
-    let secured = secured.chain(of_listeners.flat_map(types::Tls::files));
+    let secured = secured.chain(with_tls.flat_map(types::Tls::files));
     let secured = secured.chain(of_upstreams.flat_map(types::UpstreamTls::files)).map(Path::to_owned);
     let mut all: Vec<PathBuf> = std::iter::once(config.file.clone())
         .chain(modules)
@@ -144,9 +145,12 @@ mod tests {
 
     use super::*;
     use crate::config::types::Authority;
+    use crate::config::types::ClientAuth;
     use crate::config::types::Dialect;
+    use crate::config::types::ForwardCertificate;
     use crate::config::types::LogPath;
     use crate::config::types::ModuleSource;
+    use crate::config::types::Role;
 
     fn parsed(text: &str) -> Result<Config, Report> {
         parse(text, Path::new("dir/t.yaml"), &|name| (name == "PORT").then(|| "8081".to_owned()))
@@ -248,6 +252,62 @@ observe: { access_log: {} }
     }
 
     #[test]
+    fn who_may_use_the_admin_api_arrives_in_the_types() {
+        let text = "
+listeners: [{ name: a, address: '127.0.0.1:0' }]
+modules: [{ name: m, deps: [n], packages: [p.v1] }, { name: n }]
+upstreams: [{ name: u, endpoints: [{ address: 'a:1' }] }]
+apis: [{ name: a, module: m, upstream: u, shadow: next }]
+admin:
+  tls: { certificates: [{ cert: c.pem, key: k.pem }], client_ca: ca.pem, client_auth: optional }
+  tokens:
+    - { name: ops, sha256: E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B8ff, role: admin }
+    - { name: ci, sha256: '${file:hash}', role: developer }
+    - { name: team, sha256: 03B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855, role: developer, modules: [team-*] }
+  clients: [{ name: see, san: a@b.c, role: viewer }]
+  hosts: ['Admin.Example.com.:9900']
+  origins: ['https://Console.example.com']
+store: { embedded: { path: data/t.redb } }
+";
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("hash"), "ab".repeat(32)).unwrap();
+        let config = parse(text, &dir.path().join("t.yaml"), &|_| None).unwrap();
+        assert_eq!(
+            (&config.modules[0].deps[..], &config.modules[0].packages[..]),
+            (&["n".into()][..], &["p.v1".into()][..])
+        );
+        assert_eq!((config.apis[0].label.as_str(), config.apis[0].shadow.as_deref()), ("live", Some("next")));
+        let admin = &config.admin;
+        let tokens: Vec<_> =
+            admin.tokens.iter().map(|token| (&*token.name, token.role, token.modules.join(" "))).collect();
+        assert_eq!(
+            tokens,
+            [
+                ("ops", Role::Admin, "*".into()),
+                ("ci", Role::Developer, String::new()),
+                ("team", Role::Developer, "team-*".into())
+            ]
+        );
+        assert_eq!((admin.tokens[0].sha256[0], admin.tokens[0].sha256[31]), (0xe3, 0xff));
+        assert!(Role::Viewer < Role::Developer && Role::Developer < Role::Admin);
+        assert_eq!(
+            (admin.clients[0].san.as_str(), admin.clients[0].modules.join(" ")),
+            ("a@b.c", "*".into())
+        );
+        assert_eq!(
+            (admin.hosts.join(" "), admin.origins.join(" ")),
+            ("admin.example.com".into(), "https://console.example.com".into())
+        );
+        let clients = admin.tls.as_ref().unwrap().clients.as_ref().unwrap();
+        assert_eq!((clients.auth, clients.forward), (ClientAuth::Optional, ForwardCertificate::No));
+        assert_eq!(config.store.as_ref().unwrap().path, dir.path().join("data/t.redb"));
+        let sources: Vec<PathBuf> =
+            ["c.pem", "ca.pem", "hash", "k.pem", "t.yaml"].map(|name| dir.path().join(name)).into();
+        assert_eq!(super::sources(&config), sources);
+        assert!(!format!("{config:?}").contains("171, 171"), "the hash is shown");
+    }
+
+    #[test]
     fn the_default_slots_are_whole() {
         let slots = default_slots();
         let names: Vec<&str> = slots.iter().map(|slot| slot.name).collect();
@@ -300,6 +360,9 @@ policies: { timeout: '${file:secret}', validate: { max_message: '5${file:secret}
             listeners.to_owned() + &lines(&|n| format!("unknown_key_{n}: 1\n")),
             listeners.to_owned() + "upstreams:\n" + &lines(&|_| "- { name: x, endpoints: [{}] }\n".into()),
             listeners.to_owned() + "modules:\n" + &lines(&|n| format!("- {{ name: m{n}, deps: [mm{n}] }}\n")),
+            listeners.to_owned()
+                + "modules:\n"
+                + &lines(&|n| format!("- {{ name: m{n}, deps: [m{}, m{}] }}\n", (n + 1) % many, n / 2)),
             "listeners:\n".to_owned()
                 + &lines(&|n| {
                     format!("- {{ name: l{n}, address: '127.0.{}.{}:80' }}\n", n / 250 % 100, n % 250)

@@ -148,6 +148,33 @@ pub(super) static EMAIL: Kind = Kind {
     },
 };
 
+/// One page's origin, for where a pattern would let too many in.
+pub(super) static PAGE_ORIGIN: Kind = Kind {
+    what: "the origin of a web page",
+    example: "`https://console.example.com`",
+    check: |text| {
+        if text == "null" || text.contains('*') {
+            return Err("list each page's origin, such as `https://console.example.com`".into());
+        }
+        origin(text)
+    },
+};
+
+pub(super) static SAN: Kind = Kind {
+    what: "a name in a certificate",
+    example: "`ci.example.com`, `spiffe://example.com/ci` or `ci@example.com`",
+    check: |text| fits((1..=2048).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())),
+};
+
+pub(super) static MODULE_GLOB: Kind = Kind {
+    what: "a name of modules",
+    example: "`pets`, `team-*` or `*` (`*` is any run of characters)",
+    check: |text| {
+        let is_part = |b: u8| b == b'*' || b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        fits((1..=128).contains(&text.len()) && text.bytes().all(is_part))
+    },
+};
+
 pub(super) static CIDR: Kind = Kind {
     what: "a range of addresses",
     example: "`10.0.0.0/8`, `192.0.2.1/32` or `fd00::/8`",

@@ -1,5 +1,6 @@
 //! What a checked configuration says, in types that cannot be wrong.
 
+mod admin;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,11 @@ use crate::config::fault::At;
 use crate::config::host::HostPattern;
 use crate::config::raw::Raw;
 
+pub use admin::Admin;
+pub use admin::AdminClient;
+pub use admin::AdminToken;
+pub use admin::Role;
+pub use admin::Store;
 pub use tls::Acme;
 pub use tls::Certificate;
 pub use tls::CertificateSource;
@@ -51,6 +57,8 @@ pub struct Config {
     pub admin: Admin,
     /// Where probes and metrics are answered alone; absent: on the admin address.
     pub status: Option<Status>,
+    /// Where resources of the Admin API and uploads live; absent: nowhere, they can't be changed.
+    pub store: Option<Store>,
     /// What is told about calls.
     pub observe: Observe,
     /// Files named in `${file:...}`: their change matters too.
@@ -147,6 +155,10 @@ pub struct Module {
     pub source: ModuleSource,
     /// Where the source was written (the module itself for `Upload`).
     pub source_at: At,
+    /// Names in `Config::modules` whose files it imports; there is no cycle.
+    pub deps: Vec<String>,
+    /// Reserved for it: no other module may define services in them.
+    pub packages: Vec<String>,
     /// A service configuration with `google.api.http` rules.
     pub rules: Option<Located<PathBuf>>,
 }
@@ -258,6 +270,8 @@ pub struct Api {
     pub module_at: At,
     /// Which version serves.
     pub label: String,
+    /// The label whose version decodes calls beside the serving one, and reports what fails.
+    pub shadow: Option<String>,
     /// Full names of services; empty is all of the module.
     pub services: Vec<Located<String>>,
     /// On which hosts; never empty.
@@ -402,17 +416,6 @@ impl Slots {
     pub fn is_empty(&self) -> bool {
         self.set.is_empty()
     }
-}
-
-/// The Admin API.
-#[derive(Debug, Clone)]
-pub struct Admin {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Where that was written.
-    pub address_at: At,
-    /// One upload, in bytes.
-    pub max_upload: u64,
 }
 
 /// Probes and metrics on an address of their own.

@@ -30,6 +30,12 @@ pub(in crate::config) static API: Section = Section {
         key("label", Shape::Scalar(&NAME), Or("live"), "which version of the module serves"),
         later("label_header", Shape::Scalar(&HEADER), May, "a header by which a call asks for another label"),
         key(
+            "shadow",
+            Shape::Scalar(&NAME),
+            May,
+            "a label whose version decodes calls beside the serving one and reports what fails",
+        ),
+        key(
             "services",
             Shape::List(&Shape::Scalar(&SERVICE), 1),
             May,

@@ -7,6 +7,7 @@ use crate::config::scalar::DURATION;
 use crate::config::scalar::EMAIL;
 use crate::config::scalar::NAME;
 use crate::config::scalar::PATH;
+use crate::config::shape::Key;
 use crate::config::shape::Need::May;
 use crate::config::shape::Need::Must;
 use crate::config::shape::Need::Or;
@@ -82,39 +83,19 @@ static LIMITS: Section = section(&[
 
 static TLS: Section = Section {
     keys: &[
-        key(
-            "certificates",
-            Shape::List(&CERTIFICATE_OR_NAME, 1),
-            May,
-            "files or names; the client's SNI picks one, and the first serves where it names none of them",
-        ),
-        key("client_ca", Shape::Scalar(&PATH), May, "PEM of the authorities that sign client certificates"),
-        key(
-            "client_auth",
-            Shape::Choice(&[word("optional"), word("required")]),
-            May,
-            "whether clients need a certificate; absent: they do where `client_ca` is set",
-        ),
-        key("crl", Shape::Scalar(&PATH), May, "PEM of revocation lists, one of each authority of clients"),
+        key("certificates", CERTIFICATES, May, CERTIFICATES_HELP),
+        CLIENT_CA,
+        CLIENT_AUTH,
+        CRL,
         key(
             "forward_client_cert",
             Shape::Bool,
             Or("false"),
             "tells upstreams of the client's certificate by `x-forwarded-client-cert`",
         ),
-        key(
-            "min_version",
-            Shape::Choice(&[word("1.2"), word("1.3")]),
-            Or("1.2"),
-            "the oldest TLS version that is spoken",
-        ),
-        key("handshake_timeout", Shape::Scalar(&DURATION), Or("5s"), "for one whole handshake"),
-        key(
-            "max_handshakes",
-            Shape::Integer(1, 1_000_000),
-            Or("1000"),
-            "handshakes under way; at the limit the oldest gives way",
-        ),
+        MIN_VERSION,
+        HANDSHAKE_TIMEOUT,
+        MAX_HANDSHAKES,
         key("acme", Shape::Section(&ACME), May, "gets certificates from an ACME authority"),
     ],
     rules: &[
@@ -129,6 +110,35 @@ static TLS: Section = Section {
         ("ca", "authorities of clients are `client_ca`"),
     ],
 };
+
+// The Admin API has these too.
+pub(in crate::config) const CERTIFICATES: Shape = Shape::List(&CERTIFICATE_OR_NAME, 1);
+pub(in crate::config) const CERTIFICATES_HELP: &str =
+    "files or names; the client's SNI picks one, and the first serves where it names none of them";
+pub(in crate::config) const CLIENT_CA: Key =
+    key("client_ca", Shape::Scalar(&PATH), May, "PEM of the authorities that sign client certificates");
+pub(in crate::config) const CLIENT_AUTH: Key = key(
+    "client_auth",
+    Shape::Choice(&[word("optional"), word("required")]),
+    May,
+    "whether clients need a certificate; absent: they do where `client_ca` is set",
+);
+pub(in crate::config) const CRL: Key =
+    key("crl", Shape::Scalar(&PATH), May, "PEM of revocation lists, one of each authority of clients");
+pub(in crate::config) const MIN_VERSION: Key = key(
+    "min_version",
+    Shape::Choice(&[word("1.2"), word("1.3")]),
+    Or("1.2"),
+    "the oldest TLS version that is spoken",
+);
+pub(in crate::config) const HANDSHAKE_TIMEOUT: Key =
+    key("handshake_timeout", Shape::Scalar(&DURATION), Or("5s"), "for one whole handshake");
+pub(in crate::config) const MAX_HANDSHAKES: Key = key(
+    "max_handshakes",
+    Shape::Integer(1, 1_000_000),
+    Or("1000"),
+    "handshakes under way; at the limit the oldest gives way",
+);
 
 static CERTIFICATE_OR_NAME: Shape = Shape::Either(&Shape::Name(Thing::Certificate), &Shape::Section(&FILES));
 

@@ -1,5 +1,6 @@
 //! The table of every key of the configuration: its shape, its default and its meaning.
 
+pub(super) mod admin;
 pub(super) mod apis;
 pub(super) mod consumers;
 pub(super) mod limits;
@@ -65,14 +66,14 @@ pub(super) static FILE: Section = Section {
             Or("{}"),
             "slots that no API and no method may replace",
         ),
-        key("admin", Shape::Section(&platform::ADMIN), Or("{}"), "the Admin API"),
+        key("admin", Shape::Section(&admin::ADMIN), Or("{}"), "the Admin API"),
         key(
             "status",
             Shape::Section(&platform::STATUS),
             May,
             "probes and metrics on an address of their own",
         ),
-        later("store", Shape::Section(&platform::STORE), May, "where resources of the Admin API live"),
+        key("store", Shape::Section(&platform::STORE), May, "where resources of the Admin API live"),
         key("observe", Shape::Section(&platform::OBSERVE), Or("{}"), "what is told about calls"),
     ],
     rules: &[],

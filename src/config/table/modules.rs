@@ -12,7 +12,6 @@ use crate::config::shape::Section;
 use crate::config::shape::Shape;
 use crate::config::shape::Thing;
 use crate::config::shape::key;
-use crate::config::shape::later;
 use crate::config::shape::section;
 
 /// One entry of `modules`.
@@ -27,17 +26,12 @@ pub(in crate::config) static MODULE: Section = Section {
         ),
         key("descriptor_set", Shape::Scalar(&PATH), May, "a compiled `FileDescriptorSet`, watched"),
         key("reflection", Shape::Section(&REFLECTION), May, "asks an upstream for its descriptors"),
-        later(
-            "deps",
-            Shape::List(&Shape::Name(Thing::Module), 0),
-            Or("[]"),
-            "modules whose files it imports",
-        ),
-        later(
+        key("deps", Shape::List(&Shape::Name(Thing::Module), 0), Or("[]"), "modules whose files it imports"),
+        key(
             "packages",
             Shape::List(&Shape::Scalar(&PACKAGE), 0),
             Or("[]"),
-            "the only packages it may define",
+            "packages reserved for it: no other module may define services in them",
         ),
         key("rules", Shape::Scalar(&PATH), May, "a service configuration with `google.api.http` rules"),
     ],

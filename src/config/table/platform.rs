@@ -1,4 +1,4 @@
-//! Keys of the process: server, admin, status, store, Redis and what is observed.
+//! Keys of the process: server, status, store, Redis and what is observed.
 
 use crate::config::scalar::ADDRESS;
 use crate::config::scalar::CIDR;
@@ -6,10 +6,8 @@ use crate::config::scalar::DURATION;
 use crate::config::scalar::DURATION_OR_ZERO;
 use crate::config::scalar::HTTP_URL;
 use crate::config::scalar::KEY_PREFIX;
-use crate::config::scalar::NAME;
 use crate::config::scalar::PATH;
 use crate::config::scalar::REDIS_URL;
-use crate::config::scalar::SHA256;
 use crate::config::scalar::TEXT;
 use crate::config::shape::Need::May;
 use crate::config::shape::Need::Must;
@@ -62,42 +60,6 @@ pub(in crate::config) static REDIS: Section = section(&[
     ),
 ]);
 
-/// `admin`.
-pub(in crate::config) static ADMIN: Section = Section {
-    keys: &[
-        key("address", Shape::Scalar(&ADDRESS), Or("127.0.0.1:9900"), "IP address and port of the Admin API"),
-        key("max_upload", Shape::Size(1 << 10, 4 << 30), Or("64MiB"), "one upload of a module"),
-        later(
-            "tokens",
-            Shape::List(&Shape::Section(&TOKEN), 0),
-            Or("[]"),
-            "who may use it; without any only loopback peers may",
-        ),
-    ],
-    rules: &[],
-    wrong: &[
-        ("port", "write it in `address`: `127.0.0.1:9900`"),
-        ("token", "list it: `tokens: [{ name: ..., sha256: ... }]`"),
-    ],
-};
-
-static TOKEN: Section = section(&[
-    key("name", Shape::Scalar(&NAME), Must, "names the holder in the audit log"),
-    key("sha256", Shape::Scalar(&SHA256), Must, "hash of the token; the token itself is never kept"),
-    key(
-        "role",
-        Shape::Choice(&[word("viewer"), word("developer"), word("admin")]),
-        Must,
-        "what the holder may do",
-    ),
-    key(
-        "modules",
-        Shape::List(&Shape::Or(&["*"], &Shape::Scalar(&NAME)), 1),
-        Or("[]"),
-        "whose versions the holder may change",
-    ),
-]);
-
 /// `status`.
 pub(in crate::config) static STATUS: Section = section(&[key(
     "address",
@@ -110,7 +72,7 @@ pub(in crate::config) static STATUS: Section = section(&[key(
 pub(in crate::config) static STORE: Section = Section {
     keys: &[
         key("embedded", Shape::Section(&EMBEDDED), May, "a file of this gateway's own"),
-        key("etcd", Shape::Section(&ETCD), May, "an etcd that several gateways share"),
+        later("etcd", Shape::Section(&ETCD), May, "an etcd that several gateways share"),
     ],
     rules: &[Rule::One(&["embedded", "etcd"])],
     wrong: &[("path", "write it in `embedded`: `store: { embedded: { path: data/transom.redb } }`")],
