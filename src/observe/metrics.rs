@@ -192,6 +192,17 @@ impl Metrics {
         )
     }
 
+    /// Messages that the version of that label in the shadow of an API read, by what came of it:
+    /// `transom_shadow_messages_total{api,label,result}`.
+    pub fn shadow_messages(&self, api: &str, label: &str) -> Counters {
+        self.counters(
+            "transom_shadow_messages_total",
+            "Messages of live calls that a version in the shadow read, could not read alike, or skipped.",
+            &[("api", api), ("label", label)],
+            "result",
+        )
+    }
+
     /// Orders at ACME authorities, by outcome: `transom_acme_orders_total{outcome}`.
     pub fn acme_orders(&self) -> Counters {
         self.counters(
@@ -420,6 +431,7 @@ mod tests {
         let _pooled = endpoint.connections.hold();
         endpoint.connects.increment("ok");
         metrics.upstream_retries("pets").increment("unavailable");
+        metrics.shadow_messages("pets", "canary").increment("failed");
         metrics.snapshot_generation.set(7);
         metrics.access_lines_dropped.add(2);
         metrics.polls(0).unwrap().took(Duration::from_micros(40));

@@ -35,6 +35,8 @@ use crate::snapshot::LIVE;
 use crate::snapshot::Labels;
 use crate::snapshot::Modules;
 use crate::snapshot::OwnService;
+use crate::snapshot::ShadowReport;
+use crate::snapshot::Shadows;
 use crate::upstream::Specs;
 use crate::upstream::Tls;
 use crate::upstream::tls;
@@ -44,6 +46,7 @@ pub(super) struct Control {
     current: Arc<Current>,
     observe: Arc<Observe>,
     specs: Specs,
+    shadows: Shadows,
     listeners: Listeners,
     acme: Acme,
     readiness: Arc<Readiness>,
@@ -90,6 +93,7 @@ impl Control {
         let own = |all: Vec<builtin::Own>| all.into_iter().map(own_service).collect();
         Arc::new(Self {
             specs: Specs::new(workers, observe.metrics.clone()),
+            shadows: Shadows::new(observe.metrics.clone()),
             current,
             observe,
             listeners,
@@ -206,6 +210,7 @@ impl Control {
             documents: &self.documents,
             in_process: &HashMap::new(),
             specs: &self.specs,
+            shadows: &self.shadows,
             upstream_tls,
             metrics: &self.observe.metrics,
             generation: state.generation + 1,
@@ -246,6 +251,12 @@ impl Control {
     /// What is to be watched for changes.
     pub(super) fn sources(&self) -> Vec<PathBuf> {
         self.config().map(|config| config::sources(&config)).unwrap_or_default()
+    }
+
+    /// What the versions in shadows saw.
+    pub(super) fn shadows(&self) -> Vec<ShadowReport> {
+        let current = self.current.load();
+        current.apis.iter().filter_map(|api| Some(api.shadow.as_ref()?.report())).collect()
     }
 
     /// Sees each new snapshot.

@@ -41,6 +41,7 @@ use crate::snapshot::Current;
 use crate::snapshot::Document;
 use crate::snapshot::Labels;
 use crate::snapshot::Modules;
+use crate::snapshot::ShadowReport;
 use crate::snapshot::Snapshot;
 
 /// What a server is started with.
@@ -170,6 +171,11 @@ impl Server {
     /// Everything that is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.observe.metrics
+    }
+
+    /// What the versions in the shadow of APIs would not have read as those that serve do.
+    pub fn shadows(&self) -> Vec<ShadowReport> {
+        self.control.shadows()
     }
 
     /// Replaces the configuration that serves; running calls go on under the old one.
@@ -321,6 +327,7 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
         documents: &[],
         in_process: &std::collections::HashMap::new(),
         specs: &crate::upstream::Specs::new(1, metrics.clone()),
+        shadows: &crate::snapshot::Shadows::new(metrics.clone()),
         upstream_tls: &upstream_tls,
         metrics: &metrics,
         generation: 1,
