@@ -95,6 +95,9 @@ async fn metrics_tell_what_was_called() {
     assert_eq!(value("transom_messages_total", &[pages, ("direction", "request")]), 1, "{page}");
     assert!(value("transom_upstream_connections", &[("upstream", "demo")]) > 0, "{page}");
     assert_eq!(value("transom_snapshot_generation", &[]), 1);
+    // Each of them came with a poll of its connection at least.
+    assert!(value("transom_worker_poll_cpu_seconds_count", &[]) > 3, "{page}");
+    assert!(metric(&page, "transom_worker_poll_cpu_seconds_sum", &[]) > 0.0, "{page}");
     assert!(page.contains("transom_build_info{version=\"") && page.contains("process_resident_memory_bytes"));
     assert!(!page.contains("CreateShelf"), "series appear on first use: {page}");
 }

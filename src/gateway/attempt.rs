@@ -189,7 +189,7 @@ fn answered(plan: &MethodPlan, exchange: &mut Exchange, response: Response<Recei
                 compressed: crate::bridge::is_compressed(&headers),
                 message_bytes_max: exchange.timers.message_bytes_max(),
             };
-            let lane = Lane::new(Way::Reply, rules, plan.needs, MESSAGE_BYTES_DEFAULT);
+            let lane = Lane::new(Way::Reply, rules, plan, MESSAGE_BYTES_DEFAULT);
             exchange.uplink.settle();
             exchange.downlink = Some(Downlink::new(receiving, lane));
             exchange.push(Event::Head(headers));

@@ -10,11 +10,14 @@ use bytes::Bytes;
 use crate::bridge::frames;
 use crate::call::BodyFault;
 use crate::call::Refusal;
+use crate::gateway::tap::Tap;
 use crate::policy::Holds;
 use crate::policy::Message;
 use crate::policy::Needs;
 use crate::policy::Passing;
 use crate::policy::Waiting;
+use crate::snapshot::Direction;
+use crate::snapshot::MethodPlan;
 use crate::wire::frame::Deframer;
 use crate::wire::frame::Frame;
 use crate::wire::frame::FrameFault;
@@ -27,6 +30,7 @@ pub(super) struct Lane {
     way: Way,
     scan: Scan,
     reading: Option<Box<Reading>>,
+    tap: Option<Box<Tap>>,
     bytes: u64,
 }
 
@@ -73,9 +77,9 @@ enum Left {
 }
 
 impl Lane {
-    /// A direction whose frames keep to `rules` and whose messages are read as `needs` says.
-    pub(super) fn new(way: Way, rules: Rules, needs: Needs, message_bytes_default: u32) -> Self {
-        let left = match (needs, way) {
+    /// A direction whose frames keep to `rules` and whose messages are read and copied as `plan` says.
+    pub(super) fn new(way: Way, rules: Rules, plan: &MethodPlan, message_bytes_default: u32) -> Self {
+        let left = match (plan.needs, way) {
             (Needs::Head, _) | (Needs::FirstMessage, Way::Reply) => Left::None,
             (Needs::FirstMessage, Way::Request) => Left::First,
             (Needs::Messages, _) => Left::All,
@@ -91,7 +95,12 @@ impl Lane {
                 left,
             })
         });
-        Self { way, scan: Scan::new(rules), reading, bytes: 0 }
+        let direction = match way {
+            Way::Request => Direction::Request,
+            Way::Reply => Direction::Reply,
+        };
+        let tap = plan.shadow.clone().map(|watched| Box::new(Tap::new(watched, direction)));
+        Self { way, scan: Scan::new(rules), reading, tap, bytes: 0 }
     }
 
     /// Messages begun so far.
@@ -154,6 +163,9 @@ impl Lane {
             self.bytes += chunk.len() as u64;
             if let Err(fault) = self.scan.feed(&chunk) {
                 return Poll::Ready(Some(Err(LaneFault::Frame(fault))));
+            }
+            if let Some(tap) = &mut self.tap {
+                tap.see(&chunk);
             }
             match &mut self.reading {
                 Some(reading) if reading.left != Left::None => reading.deframer.feed(chunk),

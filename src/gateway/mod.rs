@@ -10,6 +10,7 @@ mod exchange;
 mod lane;
 mod source;
 mod tally;
+mod tap;
 mod target;
 mod timers;
 mod uplink;
@@ -146,7 +147,7 @@ impl Gateway {
             Ok(rules) => rules,
             Err(refusal) => return refuse(bridge, tally, &refusal, content_type),
         };
-        let lane = Lane::new(Way::Request, rules, plan.needs, MESSAGE_BYTES_DEFAULT);
+        let lane = Lane::new(Way::Request, rules, &plan, MESSAGE_BYTES_DEFAULT);
         let body = opened.early.as_mut().and_then(|early| early.body.take()).unwrap_or(body);
         let exchange = Box::new(Exchange::new(
             connection.clone(),

@@ -12,6 +12,7 @@ mod guarded;
 mod h1;
 mod h2;
 mod h3;
+mod held;
 mod leftover;
 mod pace;
 mod proxied;
@@ -29,6 +30,7 @@ use crate::call::Trusted;
 
 pub use accept::Acceptor;
 pub use accept::Bound;
+pub use held::Meter;
 pub use table::Place;
 pub use table::Stage;
 pub use tls::Tls;

@@ -28,6 +28,8 @@ use crate::listen::guarded::Guarded;
 use crate::listen::h1;
 use crate::listen::h2;
 use crate::listen::h3;
+use crate::listen::held::Meter;
+use crate::listen::held::Metered;
 use crate::listen::proxied::Introduced;
 use crate::listen::proxied::introduce;
 use crate::listen::tls::Shaken;
@@ -109,8 +111,13 @@ impl Drop for Counted {
     }
 }
 
-/// Serves what comes until the ways to this worker are closed and the last connection is.
-pub async fn run<S: Service>(mut queue: mpsc::Receiver<Accepted>, service: Arc<S>) {
+/// Serves what comes until the ways to this worker are closed and the last connection is. A worker that has its
+/// thread alone may have a meter.
+pub async fn run<S: Service>(
+    mut queue: mpsc::Receiver<Accepted>,
+    service: Arc<S>,
+    meter: Option<Arc<Meter>>,
+) {
     let mut connections = JoinSet::new();
     let mut open = true;
     // Arming a timer that is earlier than all others costs the runtime a write to its own event descriptor.
@@ -121,7 +128,7 @@ pub async fn run<S: Service>(mut queue: mpsc::Receiver<Accepted>, service: Arc<S
         tokio::select! {
             accepted = queue.recv(), if open => match accepted {
                 Some(accepted) => {
-                    connections.spawn(serve(accepted, service.clone()));
+                    connections.spawn(Metered::new(meter.clone(), serve(accepted, service.clone())));
                 }
                 None => open = false,
             },

@@ -17,6 +17,8 @@ use super::handle::Counter;
 use super::handle::Counters;
 use super::handle::Gauge;
 use super::handle::Handles;
+use super::polls;
+use super::polls::Polls;
 use super::process;
 use super::series::DURATION_BOUNDS;
 use super::series::SIZE_BOUNDS;
@@ -33,6 +35,8 @@ pub struct Metrics {
     methods: Mutex<Methods>,
     unknown: Arc<Series>,
     handles: Arc<Handles>,
+    /// One a worker.
+    polls: Box<[Arc<Polls>]>,
     /// Calls that the gateway itself ended, by reason: `transom_refusals_total{reason}`.
     pub refusals: Counters,
     /// Streams that clients reset, by why: `transom_client_resets_total{why}`.
@@ -81,6 +85,7 @@ impl Metrics {
             workers,
             unknown: methods.series("", UNKNOWN_METHOD, workers),
             methods: Mutex::new(methods),
+            polls: (0..workers).map(|_| Arc::default()).collect(),
             refusals: handles.counters(
                 "transom_refusals_total",
                 "Calls that the gateway itself ended, by reason.",
@@ -120,6 +125,12 @@ impl Metrics {
     /// The one series of all calls that asked for no published method: API "", method "unknown".
     pub fn unknown(&self) -> &Arc<Series> {
         &self.unknown
+    }
+
+    /// Where the thread of that worker tells how long single polls took of it:
+    /// `transom_worker_poll_cpu_seconds`. `None` for whoever is no worker.
+    pub fn polls(&self, worker: usize) -> Option<Arc<Polls>> {
+        self.polls.get(worker).cloned()
     }
 
     /// What is counted of one listener, by its name.
@@ -178,6 +189,17 @@ impl Metrics {
             "Attempts after the first at a call, by why the one before failed.",
             &[("upstream", upstream)],
             "why",
+        )
+    }
+
+    /// Messages that the version of that label in the shadow of an API read, by what came of it:
+    /// `transom_shadow_messages_total{api,label,result}`.
+    pub fn shadow_messages(&self, api: &str, label: &str) -> Counters {
+        self.counters(
+            "transom_shadow_messages_total",
+            "Messages of live calls that a version in the shadow read, could not read alike, or skipped.",
+            &[("api", api), ("label", label)],
+            "result",
         )
     }
 
@@ -259,6 +281,7 @@ impl Metrics {
             "Methods with calls that are not on this page: it shows at most 10000.",
         );
         page.sample("transom_methods_left_out", "", left_out);
+        polls::render(&self.polls, page);
         self.handles.render(page);
         page.family("transom_build_info", Type::Gauge, "The version of the program.");
         page.sample("transom_build_info", &text::labels(&[("version", env!("CARGO_PKG_VERSION"))]), 1);
@@ -408,8 +431,12 @@ mod tests {
         let _pooled = endpoint.connections.hold();
         endpoint.connects.increment("ok");
         metrics.upstream_retries("pets").increment("unavailable");
+        metrics.shadow_messages("pets", "canary").increment("failed");
         metrics.snapshot_generation.set(7);
         metrics.access_lines_dropped.add(2);
+        metrics.polls(0).unwrap().took(Duration::from_micros(40));
+        metrics.polls(1).unwrap().took(Duration::from_micros(700));
+        assert!(metrics.polls(2).is_none(), "that is no worker");
         let page = counts(&metrics);
         drop(idle);
 

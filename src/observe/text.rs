@@ -48,11 +48,13 @@ impl Text {
         sum: impl Display,
     ) {
         let mut total = 0_u64;
+        let (comma, open, close) = if labels.is_empty() { ("", "", "") } else { (",", "{", "}") };
         for (bound, count) in bounds.chain(["+Inf"]).zip(counts) {
             total = total.wrapping_add(*count);
-            self.put(format_args!("{name}_bucket{{{labels},le=\"{bound}\"}} {total}\n"));
+            self.put(format_args!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {total}\n"));
         }
-        self.put(format_args!("{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {total}\n"));
+        self.put(format_args!("{name}_sum{open}{labels}{close} {sum}\n"));
+        self.put(format_args!("{name}_count{open}{labels}{close} {total}\n"));
     }
 
     /// The whole page.

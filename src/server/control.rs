@@ -43,6 +43,8 @@ use crate::snapshot::LIVE;
 use crate::snapshot::Labels;
 use crate::snapshot::Modules;
 use crate::snapshot::OwnService;
+use crate::snapshot::ShadowReport;
+use crate::snapshot::Shadows;
 use crate::upstream::Specs;
 use crate::upstream::Tls;
 use crate::upstream::tls;
@@ -52,6 +54,7 @@ pub(super) struct Control {
     current: Arc<Current>,
     observe: Arc<Observe>,
     specs: Specs,
+    shadows: Shadows,
     listeners: Listeners,
     acme: Acme,
     doorway: Doorway,
@@ -134,6 +137,7 @@ impl Control {
         };
         Arc::new(Self {
             specs: Specs::new(workers, observe.metrics.clone()),
+            shadows: Shadows::new(observe.metrics.clone()),
             current,
             observe,
             listeners,
@@ -281,6 +285,7 @@ impl Control {
             documents: &self.documents,
             in_process: &HashMap::new(),
             specs: &self.specs,
+            shadows: &self.shadows,
             upstream_tls,
             metrics: &self.observe.metrics,
             generation: state.generation + 1,
@@ -350,6 +355,12 @@ impl Control {
     /// What is to be watched for changes.
     pub(super) fn sources(&self) -> Vec<PathBuf> {
         self.config().map(|config| config::sources(&config)).unwrap_or_default()
+    }
+
+    /// What the versions in shadows saw.
+    pub(super) fn shadows(&self) -> Vec<ShadowReport> {
+        let current = self.current.load();
+        current.apis.iter().filter_map(|api| Some(api.shadow.as_ref()?.report())).collect()
     }
 
     /// Sees each new snapshot.

@@ -206,7 +206,7 @@ impl Listeners {
             Some(surface) => {
                 let (lanes, queues) = Lanes::new(1);
                 for queue in queues {
-                    self.control.spawn(worker::run(queue, surface.clone()));
+                    self.control.spawn(worker::run(queue, surface.clone(), None));
                 }
                 self.control.spawn(accept(acceptor, bound, lanes, stopped));
             }

@@ -28,6 +28,7 @@ use crate::config::types::LogPath;
 use crate::gateway::Buffers;
 use crate::gateway::Gateway;
 use crate::listen::Lanes;
+use crate::listen::Meter;
 use crate::listen::tls;
 use crate::listen::worker;
 use crate::observe::AccessLog;
@@ -48,6 +49,7 @@ use crate::snapshot::Current;
 use crate::snapshot::Document;
 use crate::snapshot::Labels;
 use crate::snapshot::Modules;
+use crate::snapshot::ShadowReport;
 use crate::snapshot::Snapshot;
 use crate::store::StoreError;
 
@@ -146,10 +148,11 @@ impl Server {
         let (lanes, queues) = Lanes::new(workers);
         for (index, queue) in queues.into_iter().enumerate() {
             let (current, observe) = (current.clone(), observe.clone());
+            let meter = observe.metrics.polls(index).map(Meter::new);
             let gateway = Gateway::new(index, current, observe, buffers.clone(), challenges.clone());
             let gateway = Arc::new(gateway);
             threads.push(thread(format!("transom-worker-{index}"), move || {
-                run(worker::run(queue, gateway));
+                run(worker::run(queue, gateway, meter));
             })?);
         }
         let accepting = runtime("transom-accept")?;
@@ -198,6 +201,11 @@ impl Server {
     /// Everything that is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.observe.metrics
+    }
+
+    /// What the versions in the shadow of APIs would not have read as those that serve do.
+    pub fn shadows(&self) -> Vec<ShadowReport> {
+        self.control.shadows()
     }
 
     /// Replaces the configuration that serves; running calls go on under the old one.
@@ -349,6 +357,7 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
         documents: &[],
         in_process: &std::collections::HashMap::new(),
         specs: &crate::upstream::Specs::new(1, metrics.clone()),
+        shadows: &crate::snapshot::Shadows::new(metrics.clone()),
         upstream_tls: &upstream_tls,
         metrics: &metrics,
         generation: 1,

@@ -32,6 +32,7 @@ use crate::snapshot::Document;
 use crate::snapshot::LIVE;
 use crate::snapshot::MethodPlan;
 use crate::snapshot::Modules;
+use crate::snapshot::Shadows;
 use crate::snapshot::Snapshot;
 use crate::upstream::InProcess;
 use crate::upstream::Specs;
@@ -62,6 +63,8 @@ pub struct Inputs<'a> {
     pub in_process: &'a HashMap<String, Arc<dyn InProcess>>,
     /// The upstreams of the process.
     pub specs: &'a Specs,
+    /// The versions in shadows of the process.
+    pub shadows: &'a Shadows,
     /// TLS of the upstreams that ask for it, by name.
     pub upstream_tls: &'a HashMap<String, Arc<Tls>>,
     /// Where calls are counted.
@@ -118,9 +121,8 @@ impl Build<'_> {
     fn api(&mut self, api: &types::Api) {
         let config = self.inputs.config.clone();
         let labels = self.inputs.modules.get(&api.module);
-        let Some(schema) = labels.and_then(|labels| labels.get(&api.label)) else {
-            return self.no_descriptors(api);
-        };
+        let served = labels.and_then(|labels| Some((labels, labels.get(&api.label)?)));
+        let Some((labels, schema)) = served else { return self.no_descriptors(api) };
         let module = config.modules.iter().find(|module| module.name == api.module);
         if module.is_some_and(|module| module.rules.is_some()) && !self.inputs.rules.contains_key(&api.module)
         {
@@ -130,6 +132,7 @@ impl Build<'_> {
         let services = self.services(api, schema);
         self.check_rules(api, &services);
         let rest = self.rest(api, schema);
+        let cast = self.shadow(api, labels, schema);
         let speaks_rest = api.dialects.contains(&types::Dialect::Rest);
         let published = Arc::new(Api {
             name: api.name.as_str().into(),
@@ -138,6 +141,7 @@ impl Build<'_> {
             services: services.iter().map(|service| service.name.clone()).collect(),
             schema: schema.clone(),
             upstream: Some(upstream.clone()),
+            shadow: cast.as_ref().map(|cast| cast.shadow.clone()),
         });
         let none = Slots::default();
         let common = self.policies(&api.policies, &none);
@@ -153,8 +157,10 @@ impl Build<'_> {
                     _ => common.clone(),
                 };
                 let messages = rest.method(rpc);
+                let shadow = cast.as_ref().and_then(|cast| cast.watch(rpc, messages.as_deref()));
                 let plan =
                     self.plan(&published, &rpc.method, policies, upstream.clone(), messages, speaks_rest);
+                let plan = Arc::new(MethodPlan { shadow, ..plan });
                 self.publish(api, plan.clone());
                 if speaks_rest {
                     documented.push((rpc, self.publish_rules(api, &rest, rpc, &plan)));
@@ -250,14 +256,14 @@ impl Build<'_> {
         upstream: Upstream,
         messages: Option<Arc<Messages>>,
         speaks_rest: bool,
-    ) -> Arc<MethodPlan> {
+    ) -> MethodPlan {
         let needs = policies.iter().map(|policy| policy.needs()).max().unwrap_or(Needs::Head);
         let cors = cors(&policies);
         let series = self.inputs.metrics.series(&api.name, &method.path);
         let (method, api) = (method.clone(), api.clone());
         let json = messages.clone().filter(|_| speaks_rest);
         let json = json.and_then(|messages| Endpoint::without_rule(messages).ok()).map(Arc::new);
-        Arc::new(MethodPlan { method, api, policies, needs, cors, series, upstream, messages, json })
+        MethodPlan { method, api, policies, needs, shadow: None, cors, series, upstream, messages, json }
     }
 
     fn publish(&mut self, api: &types::Api, plan: Arc<MethodPlan>) {
@@ -298,6 +304,7 @@ impl Build<'_> {
             services: vec![service.name.clone()],
             schema: own.schema.clone(),
             upstream: None,
+            shadow: None,
         });
         let rest = self.own_rest(&own.schema);
         for rpc in &service.methods {
@@ -305,7 +312,7 @@ impl Build<'_> {
             let plan = self.plan(&api, &rpc.method, policies.clone(), run, rest.method(rpc), false);
             let rank = Rank { owner: Owner::Gateway, host: hosts[0].clone() };
             // The gateway's services are its own choice: no two are alike.
-            let _ = self.snapshot.routes.publish(&rpc.method.path, rank, plan);
+            let _ = self.snapshot.routes.publish(&rpc.method.path, rank, Arc::new(plan));
         }
         self.snapshot.apis.push(api);
     }

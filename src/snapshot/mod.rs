@@ -4,6 +4,7 @@ mod compile;
 mod conflict;
 mod labels;
 mod rest;
+mod shadow;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +18,13 @@ pub use compile::OwnService;
 pub use compile::compile;
 pub use labels::LIVE;
 pub use labels::Labels;
+pub use shadow::Copy;
+pub use shadow::Direction;
+pub use shadow::Shadow;
+pub use shadow::ShadowFailure;
+pub use shadow::ShadowReport;
+pub use shadow::Shadows;
+pub use shadow::Watched;
 
 use crate::bridge::rest::Endpoint;
 use crate::bridge::rest::Method as Messages;
@@ -96,6 +104,8 @@ pub struct Api {
     pub schema: Schema,
     /// Where its calls go; `None` for the gateway's own services.
     pub upstream: Option<Upstream>,
+    /// The version that reads its messages beside the serving one.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
 /// Everything that a call of one method needs, found by one look-up.
@@ -109,6 +119,8 @@ pub struct MethodPlan {
     pub policies: Arc<[Arc<dyn Policy>]>,
     /// What they must see.
     pub needs: Needs,
+    /// How its messages are read in the shadow too. It needs nothing of the call: it sees copies of what passes.
+    pub shadow: Option<Arc<Watched>>,
     /// What they say about web pages.
     pub cors: Option<Cors>,
     /// Its counts.
@@ -174,3 +186,6 @@ pub struct Document {
 
 /// Descriptors of modules by name.
 pub type Modules = HashMap<String, Labels>;
+
+#[cfg(test)]
+pub(crate) use shadow::tests::losing;

@@ -59,7 +59,7 @@ impl Rest {
 }
 
 impl Build<'_> {
-    fn plans(&mut self, schema: &Schema) -> Arc<Plans> {
+    pub(super) fn plans(&mut self, schema: &Schema) -> Arc<Plans> {
         let digest = schema.digest();
         let before = self.inputs.before.and_then(|before| before.plans.get(&digest)).cloned();
         let plans = self.snapshot.plans.entry(digest).or_insert_with(|| {

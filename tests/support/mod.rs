@@ -126,10 +126,10 @@ impl Gateway {
         Self::of_setup(config, Setup { policies, watch, ..Setup::default() })
     }
 
-    /// Starts one with all that a program can choose; the module `demo` is added.
+    /// Starts one with all that a program can choose; the module `demo` is added where there is none.
     pub(crate) fn of_setup(config: Config, mut setup: Setup) -> Self {
         let listener = config.listeners[0].name.clone();
-        setup.modules.insert("demo".to_owned(), Labels::live(demo_schema()));
+        setup.modules.entry("demo".to_owned()).or_insert_with(|| Labels::live(demo_schema()));
         let server =
             Server::start(config, setup).unwrap_or_else(|error| panic!("the gateway didn't start: {error}"));
         let address = server.address(&listener).expect("the listener was started");

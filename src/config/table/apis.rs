@@ -33,7 +33,7 @@ pub(in crate::config) static API: Section = Section {
             "shadow",
             Shape::Scalar(&NAME),
             May,
-            "a label whose version decodes calls beside the serving one and reports what fails",
+            "a label whose version reads copies of all messages beside the serving one and reports what fails",
         ),
         key(
             "services",
