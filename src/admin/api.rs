@@ -39,13 +39,15 @@ pub const NAME: &str = "admin";
 ///
 /// # Errors
 /// A fault of ours: the tests parse it.
-pub fn configuration(max_upload: u64) -> Result<Config, Report> {
+pub fn own_configuration(max_upload: u64) -> Result<Config, Report> {
+    // What the slot takes at most.
+    let max_upload = max_upload.min(u64::from(u32::MAX));
     let text = format!(
         "listeners: [{{ name: {NAME}, address: \"127.0.0.1:0\" }}]\n\
          modules: [{{ name: {NAME} }}]\n\
          upstreams: [{{ name: {NAME}, endpoints: [{{ address: \"127.0.0.1:1\" }}] }}]\n\
          apis: [{{ name: {NAME}, module: {NAME}, upstream: {NAME}, openapi: {{ path: /admin/v1/openapi.json }} }}]\n\
-         policies: {{ validate: {{ max_message: \"{max_upload}\" }}, timeout: {{ default: 120s }} }}\n"
+         policies: {{ validate: {{ max_message: {max_upload}B }}, timeout: {{ default: 120s }} }}\n"
     );
     config::parse(&text, Path::new("transom admin"), &|_| None)
 }
@@ -54,7 +56,7 @@ pub fn configuration(max_upload: u64) -> Result<Config, Report> {
 ///
 /// # Errors
 /// A fault of ours: the tests compile them.
-pub fn schema() -> Result<Schema, Vec<Fault>> {
+pub fn own_schema() -> Result<Schema, Vec<Fault>> {
     compile::descriptor_set(&Bytes::from_static(FILE_DESCRIPTOR_SET), &[], &Limits::default())
 }
 
@@ -98,9 +100,9 @@ mod tests {
 
     #[test]
     fn what_it_serves_is_sound() {
-        let config = configuration(64 << 20).expect("it is parsed");
+        let config = own_configuration(64 << 20).expect("it is parsed");
         assert_eq!(config.apis.len(), 1);
-        let schema = schema().expect("it is compiled");
+        let schema = own_schema().expect("it is compiled");
         let names: Vec<_> = schema.services().iter().map(|service| &*service.name).collect();
         for service in ["Configuration", "Modules", "Resources", "Status"] {
             assert!(names.contains(&&*format!("transom.admin.v1.{service}")), "{names:?}");

@@ -30,8 +30,9 @@ use crate::admin::plane::Resources;
 use crate::admin::plane::Standing;
 use crate::admin::plane::Stored;
 use crate::admin::resources::not_in_file;
-use crate::admin::resources::shown_text;
 use crate::admin::stored;
+use crate::config::differences;
+use crate::config::redacted;
 use crate::config::resource;
 use crate::config::resource::Kind;
 use crate::config::resource::Resource;
@@ -141,7 +142,7 @@ fn decide(
 fn told(before: Option<&Stored>, kind: Kind, name: &str, after: Option<&str>) -> pb::ResourceChange {
     let (change, differences) = match (before, after) {
         (Some(before), Some(after)) => {
-            (What::Updated, resource::differences(&before.resource.text, after))
+            (What::Updated, differences(&before.resource.text, after))
         }
         (None, _) => (What::Created, Vec::new()),
         (_, None) => (What::Deleted, Vec::new()),
@@ -153,7 +154,7 @@ fn told(before: Option<&Stored>, kind: Kind, name: &str, after: Option<&str>) ->
 fn document(all: &Resources) -> Struct {
     let mut document = Struct::default();
     for ((kind, name), there) in all {
-        let mut item = json::to_struct(&shown_text(*kind, &there.resource.text));
+        let mut item = json::to_struct(&redacted(&there.resource.text));
         item.fields.insert("name".into(), Value { kind: Some(value::Kind::StringValue(name.clone())) });
         let item = Value { kind: Some(value::Kind::StructValue(item)) };
         let list = document.fields.entry(kind.list_name().into()).or_default();

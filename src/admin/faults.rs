@@ -98,7 +98,7 @@ pub(super) fn of_report(report: &Report) -> Status {
     let faults = report.faults();
     let first = faults.first().map(|fault| format!("{}: {}", place(&fault.at), fault.problem));
     let told = format!("{}{}", first.unwrap_or_default(), more(faults.len()));
-    let collides = faults.iter().any(|fault| fault.is_collision());
+    let collides = faults.iter().any(|fault| fault.problem.contains("is published on host"));
     let (code, reason) = match collides {
         true => (Code::AlreadyExists, Reason::Collision),
         false => (Code::InvalidArgument, Reason::RequestInvalid),

@@ -28,8 +28,8 @@ mod surface;
 
 pub use api::Api;
 pub use api::NAME;
-pub use api::configuration;
-pub use api::schema;
+pub use api::own_configuration;
+pub use api::own_schema;
 pub use audit_hash::audit_hash;
 pub use checks::sound;
 pub use plane::Change;

@@ -28,6 +28,8 @@ use crate::registry::record::VersionRecord;
 use crate::schema::Limits;
 use crate::schema::Schema;
 use crate::schema::http;
+use crate::snapshot::ShadowFailure;
+use crate::snapshot::ShadowReport;
 
 /// Uploads, versions and labels.
 pub(super) struct Service(pub(super) Desk);
@@ -187,10 +189,30 @@ impl Modules for Service {
     async fn get_shadow(&self, request: Request<pb::GetShadowRequest>) -> Answer<pb::GetShadowResponse> {
         let name = request.into_inner().module;
         let get = move |desk: &Desk| {
-            existing(desk, &name)?;
-            Ok(pb::GetShadowResponse { shadows: Vec::new() })
+            let apis = existing(desk, &name)?.apis;
+            let snapshot = desk.plane.snapshot();
+            let shadows = snapshot.apis.iter().filter(|api| apis.iter().any(|known| **known == *api.name));
+            let shadows = shadows.filter_map(|api| Some(shadow(api.shadow.as_ref()?.report())));
+            Ok(pb::GetShadowResponse { shadows: shadows.collect() })
         };
         self.0.beside(get).await.map(Response::new)
+    }
+}
+
+fn shadow(report: ShadowReport) -> pb::Shadow {
+    let failure = |failure: ShadowFailure| pb::ShadowFailure {
+        method: failure.method.to_string(),
+        direction: failure.direction.name().into(),
+        count: failure.count,
+        problem: failure.problem,
+    };
+    pb::Shadow {
+        api: report.api.to_string(),
+        label: report.label.to_string(),
+        digest: report.digest.hex(),
+        messages: report.messages,
+        skipped: report.skipped,
+        failures: report.failures.into_iter().map(failure).collect(),
     }
 }
 

@@ -12,8 +12,8 @@ use tonic::Status;
 
 use crate::admin::faults;
 use crate::config::Config;
+use crate::config::Origin;
 use crate::config::resource::Kind;
-use crate::config::resource::Origin;
 
 /// Refuses upstreams of the store with such an endpoint.
 ///

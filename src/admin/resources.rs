@@ -25,8 +25,10 @@ use crate::admin::plane::Standing;
 use crate::admin::plane::Stored;
 use crate::admin::stored;
 use crate::config::Config;
+use crate::config::Origin;
+use crate::config::differences;
+use crate::config::redacted;
 use crate::config::resource::Kind;
-use crate::config::resource::Origin;
 use crate::registry::Catalog;
 
 /// Resources of all kinds.
@@ -46,7 +48,7 @@ impl Resources for Service {
         let list = move |desk: &Desk| {
             let config = desk.plane.snapshot().config.clone();
             let stored = desk.plane.resources();
-            let mut names: Vec<String> = config.iter().flat_map(|config| config.names(kind)).collect();
+            let mut names: Vec<String> = config.iter().flat_map(|config| config.names(kind)).map(str::to_owned).collect();
             names.extend(stored.keys().filter(|(known, _)| *known == kind).map(|(_, name)| name.clone()));
             names.retain(|name| after.as_ref().is_none_or(|after| after < name));
             names.sort();
@@ -148,7 +150,7 @@ fn put(
     }
     stored::write(before, kind, name, Some(&after), &mut change.batch);
     let target = format!("{}/{name}", kind.list_name());
-    let note = before.map(|before| crate::config::resource::differences(&before.resource.text, text).join("; "));
+    let note = before.map(|before| differences(&before.resource.text, text).join("; "));
     let deed = Deed {
         method: "transom.admin.v1.Resources/PutResource",
         target: &target,
@@ -299,20 +301,9 @@ fn described(stored: &Stored) -> pb::Resource {
     pb::Resource {
         kind: stored.resource.kind.list_name().into(),
         name: stored.resource.name.clone(),
-        spec: Some(json::to_struct(&shown_text(stored.resource.kind, &stored.resource.text))),
+        spec: Some(json::to_struct(&redacted(&stored.resource.text))),
         etag: stored.etag.clone(),
         origin: pb::Origin::Store.into(),
         updated: Some(timestamp(stored.updated_ms)),
-    }
-}
-
-/// The text of a resource without its secrets: what was written once is never told again.
-pub(super) fn shown_text(kind: Kind, text: &str) -> String {
-    match serde_json::from_str(text) {
-        Ok(Json::Object(mut map)) if kind == Kind::Certificate && map.contains_key("key") => {
-            map.insert("key".into(), Json::String("(not shown)".into()));
-            Json::Object(map).to_string()
-        }
-        _ => text.to_owned(),
     }
 }

@@ -1,5 +1,6 @@
 //! Modules and their versions: where descriptors come from, when to read them again, and what is kept of them.
 
+pub mod breaking;
 pub mod catalog;
 pub mod record;
 pub mod reflection;

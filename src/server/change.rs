@@ -40,9 +40,9 @@ impl Control {
             let labels = pushed.entry(module.clone()).or_default();
             match schema {
                 Some(schema) => labels.set(label, schema.clone()),
-                None => labels.remove(label),
+                None => drop(labels.remove(label)),
             }
-            if labels.is_empty() {
+            if labels.iter().next().is_none() {
                 pushed.remove(module);
             }
         }

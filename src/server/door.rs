@@ -30,6 +30,7 @@ use crate::snapshot;
 use crate::snapshot::Current;
 use crate::snapshot::Inputs;
 use crate::snapshot::Labels;
+use crate::snapshot::Shadows;
 use crate::snapshot::Snapshot;
 use crate::upstream::InProcess;
 use crate::upstream::Specs;
@@ -69,8 +70,8 @@ impl Doorway {
     /// Puts the Admin API of a process behind the door.
     pub(super) fn open(&self, control: Weak<Control>, admin: &Admin) -> Result<(), StartError> {
         let ours = |why: String| StartError::Ours("the Admin API can't be served", why);
-        let config = admin::configuration(admin.max_upload)?;
-        let schema = admin::schema()
+        let config = admin::own_configuration(admin.max_upload)?;
+        let schema = admin::own_schema()
             .map_err(|all| ours(all.first().map(ToString::to_string).unwrap_or_default()))?;
         let api: Arc<dyn InProcess> =
             Arc::new(admin::Api::new(Arc::new(Held::new(control)), self.access.clone()));
@@ -89,6 +90,7 @@ impl Doorway {
             in_process: &[(admin::NAME.to_owned(), api)].into(),
             specs: &Specs::new(1, self.metrics.clone()),
             upstream_tls: &HashMap::new(),
+            shadows: &Shadows::new(self.metrics.clone()),
             metrics: &self.metrics,
             generation: 1,
         })?;

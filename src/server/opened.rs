@@ -49,7 +49,7 @@ impl Opened {
 
     /// Reads a configuration file with resources of the store.
     pub(super) fn load(&self, path: &Path, resources: &Resources) -> Result<Config, Report> {
-        config::resource::load_with(path, &environment, &self.with_modules(resources))
+        config::load_with(path, &environment, &self.with_modules(resources))
     }
 
     /// Resources, and those modules that have versions and were never configured: APIs may name them.
