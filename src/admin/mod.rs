@@ -1,7 +1,9 @@
 //! What operators and probes ask: `/healthz`, `/readyz` and `/metrics`.
 
+mod audit_hash;
 mod proto;
 
+pub use audit_hash::audit_hash;
 pub use proto::FILE_DESCRIPTOR_SET;
 pub use proto::HttpBody;
 pub use proto::pb;
