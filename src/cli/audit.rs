@@ -102,7 +102,10 @@ async fn verify(admin: &Admin, format: Format) -> Outcome {
     print(&match format {
         Format::Table if verified.entries == 0 => "the log is empty\n".to_owned(),
         Format::Table => {
-            format!("{} entries, all whole; the hash of the last is {}\n", verified.entries, verified.hash)
+            format!(
+                "entries 1 to {} are whole; the hash of the last is {}\n",
+                verified.entries, verified.hash
+            )
         }
         Format::Json => {
             format!("{{\n  \"entries\": \"{}\",\n  \"hash\": \"{}\"\n}}\n", verified.entries, verified.hash)

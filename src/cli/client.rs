@@ -31,6 +31,7 @@ use crate::cli::output::Format;
 use crate::cli::token;
 use crate::cli::wire::Broken;
 use crate::cli::wire::Wire;
+use crate::cli::wire::lost;
 
 /// Flags of every command that asks a gateway.
 #[derive(Debug, Args)]
@@ -96,8 +97,9 @@ impl Options {
         let endpoint = Endpoint::from_shared(self.admin.to_string()).map_err(broken)?;
         let endpoint = endpoint.user_agent(concat!("transom/", env!("CARGO_PKG_VERSION"))).map_err(broken)?;
         let endpoint = endpoint.http2_max_header_list_size(HEADER_BYTES_MAX);
-        let channel = endpoint.connect_with_connector(connector).await.map_err(broken)?;
-        let shown = self.admin.to_string().into();
+        let shown: Arc<str> = self.admin.to_string().into();
+        let channel = endpoint.connect_with_connector(connector).await;
+        let channel = channel.map_err(|error| Failure::unasked(lost(&shown, &error)))?;
         let wire = Wire { channel, authorization, sent: Arc::new(AtomicU64::new(0)), shown };
         Ok(Admin { wire, timeout: self.timeout })
     }

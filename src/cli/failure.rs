@@ -80,6 +80,9 @@ struct Details {
     lines: Vec<String>,
     /// The first breaking change, by its rule and its element.
     breaking: Option<(String, String)>,
+    /// The first violated precondition, by its type and its subject. Where changes break somebody that is a rule and
+    /// an element.
+    violation: Option<(String, String)>,
 }
 
 impl Details {
@@ -92,9 +95,8 @@ impl Details {
             // An entry that can't be read is left out, too.
             let _ = details.one(name, &any.value);
         }
-        let is_breaking = details.reason.as_deref().is_some_and(|reason| reason.contains("BREAKING"));
-        if !is_breaking && !details.lines.iter().any(|line| line.contains("(breaks ")) {
-            details.breaking = None;
+        if details.reason.as_deref().is_some_and(|reason| reason.contains("BREAKING")) {
+            details.breaking = details.breaking.or(details.violation.take());
         }
         details
     }
@@ -125,7 +127,7 @@ impl Details {
                         [&*kind, &*subject].into_iter().filter(|text| !text.is_empty()).collect();
                     self.lines.push(format!("{}: {description}", head.join(" ")));
                     if !kind.is_empty() && !subject.is_empty() {
-                        self.breaking.get_or_insert((kind, subject));
+                        self.violation.get_or_insert((kind, subject));
                     }
                 }
             }

@@ -27,8 +27,8 @@ pub(super) fn grouped(mut command: Command) -> Command {
         "{{before-help}}{{about}}\n\n{{usage-heading}} {{usage}}\n\n{listed}Options:\n{{options}}{{after-help}}"
     );
     command.help_template(template).after_help(
-        "`transom COMMAND --help` has examples. Commands that ask a gateway find it by --admin or TRANSOM_ADMIN, and \
-         show the token in TRANSOM_ADMIN_TOKEN.",
+        "`transom COMMAND --help` has examples. Commands that ask a gateway find it by --admin or\n\
+         TRANSOM_ADMIN, and show the token in TRANSOM_ADMIN_TOKEN.",
     )
 }
 

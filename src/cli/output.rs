@@ -216,6 +216,12 @@ pub(super) fn short(digest: &str) -> String {
     clean(&digest.chars().take(DIGITS).collect::<String>())
 }
 
+/// How many there are of something: `1 file`, `2 files`.
+pub(super) fn counted(count: impl Into<i64>, noun: &str) -> String {
+    let count = count.into();
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// A time as RFC 3339 in UTC, to the second.
 pub(super) fn time(at: Option<&Timestamp>) -> String {
     let known = at.filter(|at| SECONDS.contains(&at.seconds));

@@ -19,6 +19,7 @@ use crate::cli::failure::Outcome;
 use crate::cli::help;
 use crate::cli::output::Paint;
 use crate::cli::output::clean;
+use crate::cli::output::counted;
 use crate::cli::output::finding;
 use crate::cli::output::let_through;
 use crate::cli::output::short;
@@ -101,10 +102,11 @@ impl What {
 
 pub(super) async fn push(args: &Push) -> Outcome {
     let what = &args.what;
+    let content = content::read(&what.path)?;
     let source = args.source.clone().or_else(|| content::revision(&what.path)).unwrap_or_default();
     let request = CreateVersionRequest {
         module: what.module.clone(),
-        content: Some(content::read(&what.path)?),
+        content: Some(content),
         source,
         allow_breaking: what.allow_breaking.clone(),
         dry_run: args.dry_run,
@@ -128,7 +130,8 @@ fn pushed(args: &Push, reply: &CreateVersionResponse, paint: Paint) -> String {
     let (module, digest) = (clean(&args.what.module), short(&version.digest));
     let label = clean(args.what.label.as_deref().unwrap_or("live"));
     let mut lines = Vec::new();
-    let size = format!("{} files, {} methods", version.file_count, version.method_count);
+    let size =
+        format!("{}, {}", counted(version.file_count, "file"), counted(version.method_count, "method"));
     lines.push(match reply.unchanged {
         true => format!("{module} {digest}: unchanged, it was there already"),
         false => format!("{module} {digest}: {size}"),
@@ -137,7 +140,7 @@ fn pushed(args: &Push, reply: &CreateVersionResponse, paint: Paint) -> String {
     lines.push(match (reply.promoted, args.no_promote) {
         (true, _) => paint.green(&format!("{label} {would} at {digest}{}", generation(reply.generation))),
         (false, true) => format!("no label was moved: `transom promote {module} {digest}` moves one"),
-        (false, false) => format!("{label} stays where it is"),
+        (false, false) => format!("{label} points at {digest} already"),
     });
     lines.extend(reply.allowed.iter().map(|found| format!("let through: {}", finding(found))));
     if reply.dry_run {
@@ -195,7 +198,7 @@ fn differs(what: &What, reply: &DiffResponse, paint: Paint) -> String {
 
 /// How many changes break somebody, and the way past one.
 fn breaks(count: usize, first: &Finding) -> String {
-    let changes = if count == 1 { "1 breaking change" } else { &format!("{count} breaking changes") };
+    let changes = counted(i64::try_from(count).unwrap_or(i64::MAX), "breaking change");
     format!("{changes}; {}", let_through(&clean(&first.rule), &clean(&first.element)))
 }
 

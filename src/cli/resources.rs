@@ -70,7 +70,7 @@ impl Kind {
 #[command(after_long_help = help::client(&[
     "transom apply -f resources.yaml --dry-run",
     "transom apply -f resources.yaml --prune",
-    "kubectl get configmap pets -o jsonpath='{.data.pets}' | transom apply -f -",
+    "sed s/HOST/$HOST/ resources.yaml | transom apply -f -",
 ]))]
 pub(super) struct Apply {
     /// YAML or JSON; `-` is standard input

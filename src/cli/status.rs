@@ -12,6 +12,7 @@ use crate::cli::help;
 use crate::cli::output::Paint;
 use crate::cli::output::Table;
 use crate::cli::output::clean;
+use crate::cli::output::counted;
 use crate::cli::output::show;
 use crate::cli::output::time;
 
@@ -32,13 +33,13 @@ pub(super) async fn run(args: &Status) -> Outcome {
 
 fn told(reply: &GetStatusResponse, paint: Paint) -> String {
     let mut text = format!(
-        "transom {}, generation {}, started {}\n{} modules, {} APIs, {} methods\n",
+        "transom {}, generation {}, started {}\n{}, {}, {}\n",
         clean(&reply.version),
         reply.generation,
         time(reply.started.as_ref()),
-        reply.modules,
-        reply.apis,
-        reply.methods
+        counted(reply.modules, "module"),
+        counted(reply.apis, "API"),
+        counted(reply.methods, "method")
     );
     text.push_str(&match reply.store.as_str() {
         "" => "no store: resources are in the file alone\n".to_owned(),

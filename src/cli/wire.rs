@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -95,10 +96,20 @@ async fn other(shown: &str, response: Response<Body>) -> Broken {
 }
 
 /// Why the connection gave no answer.
-fn lost(shown: &str, error: &(dyn Error + 'static)) -> Broken {
+pub(super) fn lost(shown: &str, error: &(dyn Error + 'static)) -> Broken {
     let causes = || std::iter::successors(Some(error), |&error| error.source());
-    let reason = causes().find_map(|error| error.downcast_ref::<h2::Error>()).and_then(h2::Error::reason);
-    match reason {
+    let h2 = || causes().find_map(|error| error.downcast_ref::<h2::Error>());
+    let io = causes()
+        .find_map(|error| error.downcast_ref::<io::Error>())
+        .or_else(|| h2().and_then(h2::Error::get_io));
+    let tls = io.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if let Some(rustls::Error::AlertReceived(alert)) = tls {
+        // With TLS 1.3 a server says so only after this side's handshake is done.
+        return Broken(format!(
+            "{shown} refuses the connection ({alert:?}): --cert and --key show a certificate"
+        ));
+    }
+    match h2().and_then(h2::Error::reason) {
         Some(h2::Reason::FRAME_SIZE_ERROR | h2::Reason::PROTOCOL_ERROR | h2::Reason::HTTP_1_1_REQUIRED) => {
             Broken(format!(
                 "{shown} answers, but not in HTTP/2, which gRPC needs: is that the Admin API, and does it want \
