@@ -77,31 +77,16 @@ fn leaf(scalar: &Scalar, secrets: Secrets, out: &mut String) {
     }
 }
 
-/// A boolean or a number of JSON: what YAML reads as the same text.
+/// A boolean, or a number that every reader of JSON takes for the same one.
 fn is_bare(text: &str) -> bool {
     if matches!(text, "true" | "false") {
         return true;
     }
-    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-    let rest = text.strip_prefix('-').unwrap_or(text);
-    let whole = digits(rest);
-    if whole == 0 || (1 < whole && rest.starts_with('0')) {
-        return false;
-    }
-    let mut rest = &rest[whole..];
-    if let Some(fraction) = rest.strip_prefix('.') {
-        let count = digits(fraction);
-        if count == 0 {
-            return false;
-        }
-        rest = &fraction[count..];
-    }
-    if let Some(exponent) = rest.strip_prefix(['e', 'E']) {
-        let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-        let count = digits(exponent);
-        return count != 0 && count == exponent.len();
-    }
-    rest.is_empty()
+    let number = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let has_leading_zero = whole.len() != 1 && whole.starts_with('0');
+    text.len() <= NUMBER_BYTES_MAX && is_digits(whole) && is_digits(fraction) && !has_leading_zero
 }
 
 /// In a form that is the same in JSON and YAML, whatever the text has.
@@ -126,6 +111,8 @@ fn string(text: &str, out: &mut String) {
     out.push('"');
 }
 
+/// A double holds fifteen decimal digits.
+const NUMBER_BYTES_MAX: usize = 15;
 pub(super) const HIDDEN: &str = "...";
 
 #[cfg(test)]
@@ -151,8 +138,8 @@ mod tests {
                 r#"{"b":1,"a":["x","y","z",1.5,"2",true,"false","yes",null,null,""]}"#,
             ),
             (
-                "a: 007\nb: 0\nc: -3\nd: 1e5\ne: 1.\nf: .5\ng: 1e\nh: 0x1F\ni: -",
-                r#"{"a":"007","b":0,"c":-3,"d":1e5,"e":"1.","f":".5","g":"1e","h":"0x1F","i":"-"}"#,
+                "a: 007\nb: 0\nc: -3\nd: 1e5\ne: 1.\nf: .5\ng: 1e\nh: 0x1F",
+                r#"{"a":"007","b":0,"c":-3,"d":"1e5","e":"1.","f":".5","g":"1e","h":"0x1F"}"#,
             ),
             ("k: |\n  one\n  two\n", r#"{"k":"one\ntwo\n"}"#),
             ("x: &a { p: q }\ny: *a", r#"{"x":{"p":"q"},"y":{"p":"q"}}"#),
@@ -191,7 +178,7 @@ mod tests {
         }
 
         #[test]
-        fn plain_words_stay_what_they_are(word in "[0-9a-z.+-]{1,8}") {
+        fn plain_words_stay_what_they_are(word in "[0-9a-z.+][0-9a-z.+-]{0,7}|-[0-9][0-9.e-]{0,4}") {
             let written = text(&read(&format!("a: {word}")), &[]);
             let json: serde_json::Value = serde_json::from_str(&written).unwrap();
             let again = read(&written);

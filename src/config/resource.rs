@@ -124,6 +124,14 @@ pub(super) fn read(kind: Kind, name: &str, text: &str, diag: &mut Diag) -> Optio
         return None;
     }
     let mut raw = yaml::read_resource(text, &file, diag)?;
+    if !raw.is_written() {
+        diag.fault(
+            &raw.at(),
+            format!("nothing is not {}", kind.with_article()),
+            "write a map of its keys, or `{}`",
+        );
+        return None;
+    }
     let Value::Map(entries) = &mut raw.value else {
         let problem = format!("{} is not {}", raw.shown(), kind.with_article());
         diag.fault(&raw.at(), problem, "write a map of its keys");
@@ -201,10 +209,13 @@ pub fn document(text: &str, name: &str) -> Result<Vec<Resource>, Report> {
     let mut all = Vec::new();
     refuse_replacement(&mut root, &mut diag);
     match &root.value {
-        Value::Map(entries) => entries.iter().for_each(|entry| section(entry, &mut all, &mut diag)),
+        Value::Map(entries) if root.is_written() => {
+            entries.iter().for_each(|entry| section(entry, &mut all, &mut diag))
+        }
         _ => {
             let help = format!("write the lists {}, or `{{}}` for no resources at all", lists());
-            diag.fault(&root.at(), format!("{} is not a document", root.shown()), help);
+            let what = if root.is_written() { root.shown() } else { "nothing".into() };
+            diag.fault(&root.at(), format!("{what} is not a document"), help);
         }
     }
     diag.finish()?;

@@ -23,7 +23,8 @@ use crate::config::raw::Value;
 use crate::config::raw::clip;
 use crate::config::scalar;
 
-/// The tree of one file; `None` where it can't be read at all. Faults go to `diag` either way.
+/// The tree of one file, an empty map that nobody wrote where it has nothing; `None` where it can't be
+/// read at all. Faults go to `diag` either way.
 pub(super) fn read(text: &str, file: &Path, diag: &mut Diag) -> Option<Raw> {
     read_with(text, file, Lines::Counted, diag)
 }
@@ -61,7 +62,7 @@ fn read_with(text: &str, file: &Path, lines: Lines, diag: &mut Diag) -> Option<R
             return None;
         }
     }
-    let start = tree.place(None, Marker::new(0, 1, 0));
+    let start = Place { written: false, ..tree.place(None, Marker::new(0, 1, 0)) };
     Some(tree.root.unwrap_or(Raw { value: Value::Map(Vec::new()), place: start }))
 }
 
