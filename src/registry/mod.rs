@@ -1,5 +1,6 @@
-//! Where the descriptors of modules come from, and when to read them again.
+//! Where the descriptors of modules come from, when to read them again, and what a new version breaks.
 
+pub mod breaking;
 pub mod reflection;
 pub mod source;
 pub mod watch;
