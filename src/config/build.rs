@@ -280,6 +280,7 @@ fn api(raw: &Raw) -> Api {
         module: text(raw, "module"),
         module_at: at(raw, "module"),
         label: text(raw, "label"),
+        label_header: raw.get("label_header").and_then(|name| name.text()?.parse().ok()),
         services: services.collect(),
         hosts,
         upstream: text(raw, "upstream"),
