@@ -12,14 +12,14 @@ use crate::config::resource::Kind as ResourceKind;
 use crate::config::scalar;
 
 /// A located value. After the check, accessors that fit its shape return `Some`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Raw {
     pub(super) value: Value,
     pub(super) place: Place,
 }
 
 /// What kind of node it is.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) enum Value {
     Scalar(Scalar),
     List(Vec<Raw>),
@@ -29,7 +29,7 @@ pub(super) enum Value {
 }
 
 /// Text of a leaf.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Scalar {
     /// After replacement of `${...}`.
     pub(super) text: String,
@@ -40,7 +40,7 @@ pub(super) struct Scalar {
 }
 
 /// One `key: value` of a map.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Entry {
     pub(super) name: Arc<str>,
     pub(super) place: Place,
@@ -48,7 +48,7 @@ pub struct Entry {
 }
 
 /// Where a node is; the path is a chain, so that a million nodes share their prefixes.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Place {
     pub(super) file: Arc<Path>,
     pub(super) step: Option<Arc<Step>>,
@@ -60,12 +60,14 @@ pub(super) struct Place {
 }
 
 /// The last part of a path and the way to it.
+#[derive(PartialEq)]
 pub(super) struct Step {
     pub(super) parent: Option<Arc<Self>>,
     pub(super) part: Part,
 }
 
 /// One part of a path.
+#[derive(PartialEq)]
 pub(super) enum Part {
     Key(Arc<str>),
     Index(usize),

@@ -328,6 +328,7 @@ pub fn publishers<'a>(
     let snapshot = compile(config)?;
     let path = format!("/{service}/{method}");
     let names: Vec<_> = snapshot
+        .served
         .routes
         .iter()
         .filter(|(known, _, _)| *known == path)

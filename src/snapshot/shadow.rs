@@ -238,6 +238,11 @@ pub(super) struct Cast {
 }
 
 impl Cast {
+    /// Which one it is, as long as somebody holds it.
+    pub(super) fn identity(&self) -> *const Shadow {
+        Arc::as_ptr(&self.shadow)
+    }
+
     /// How the messages of a method are read beside the serving version.
     pub(super) fn watch(&self, rpc: &Rpc, serving: Option<&Messages>) -> Option<Arc<Watched>> {
         let serving = serving?;
