@@ -6,6 +6,7 @@ use tonic_types::ErrorDetails;
 use tonic_types::StatusExt;
 
 use crate::admin::plane::Refused;
+use crate::config::FaultKind;
 use crate::config::Report;
 use crate::registry::breaking::Finding;
 use crate::registry::catalog::VersionError;
@@ -98,7 +99,7 @@ pub(super) fn of_report(report: &Report) -> Status {
     let faults = report.faults();
     let first = faults.first().map(|fault| format!("{}: {}", place(&fault.at), fault.problem));
     let told = format!("{}{}", first.unwrap_or_default(), more(faults.len()));
-    let collides = faults.iter().any(|fault| fault.problem.contains("is published on host"));
+    let collides = faults.iter().any(|fault| fault.kind == FaultKind::Collision);
     let (code, reason) = match collides {
         true => (Code::AlreadyExists, Reason::Collision),
         false => (Code::InvalidArgument, Reason::RequestInvalid),

@@ -73,6 +73,18 @@ pub struct Fault {
     pub problem: String,
     /// What to do instead.
     pub help: Option<String>,
+    /// What it is.
+    pub kind: FaultKind,
+}
+
+/// What a fault is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FaultKind {
+    /// Something is written wrongly.
+    #[default]
+    Wrong,
+    /// Two publish the same: each is right without the other.
+    Collision,
 }
 
 impl fmt::Display for Fault {
@@ -100,12 +112,21 @@ impl Diag {
 
     /// Adds a fault; an empty `help` is none. Those past `FAULTS_MAX` are only counted.
     pub fn fault(&mut self, at: &At, problem: impl Into<String>, help: impl Into<String>) {
+        self.add(FaultKind::Wrong, at, problem.into(), help.into());
+    }
+
+    /// Adds a fault of two that publish the same.
+    pub fn collision(&mut self, at: &At, problem: impl Into<String>, help: impl Into<String>) {
+        self.add(FaultKind::Collision, at, problem.into(), help.into());
+    }
+
+    fn add(&mut self, kind: FaultKind, at: &At, problem: String, help: String) {
         if self.is_full() {
             self.dropped += 1;
             return;
         }
-        let help = Some(help.into()).filter(|help| !help.is_empty());
-        self.faults.push(Fault { at: at.clone(), problem: problem.into(), help });
+        let help = Some(help).filter(|help| !help.is_empty());
+        self.faults.push(Fault { at: at.clone(), problem, help, kind });
     }
 
     /// Ends the run with the outcome of another one.
@@ -181,7 +202,7 @@ impl Report {
     /// A report of one fault.
     pub fn of(at: At, problem: impl Into<String>, help: impl Into<String>) -> Self {
         let help = Some(help.into()).filter(|help| !help.is_empty());
-        Self { faults: vec![Fault { at, problem: problem.into(), help }], dropped: 0 }
+        Self { faults: vec![Fault { at, problem: problem.into(), help, kind: FaultKind::Wrong }], dropped: 0 }
     }
 
     /// The faults, in file order; at most `FAULTS_MAX`.

@@ -39,6 +39,7 @@ pub use difference::redacted;
 pub use fault::At;
 pub use fault::Diag;
 pub use fault::Fault;
+pub use fault::FaultKind;
 pub use fault::Report;
 pub use host::HostPattern;
 pub use items::Origin;

@@ -192,6 +192,7 @@ mod tests {
     use crate::snapshot::LIVE;
     use crate::snapshot::Modules;
     use crate::snapshot::RestTarget;
+    use crate::snapshot::Shadows;
     use crate::snapshot::Tables;
     use crate::snapshot::compile;
     use crate::upstream::Specs;
@@ -231,6 +232,7 @@ mod tests {
                 extra: &[],
                 documents: &[],
                 in_process: &HashMap::new(),
+                shadows: &Shadows::new(self.metrics.clone()),
                 specs: &self.specs,
                 upstream_tls: &HashMap::new(),
                 metrics: &self.metrics,

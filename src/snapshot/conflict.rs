@@ -69,7 +69,7 @@ impl Build<'_> {
                 false if first.plan.method.path == plan.method.path => "remove one of the two rules".into(),
                 false => format!("change one of the two rules, or {way_out}"),
             };
-            self.diag.fault(&api.module_at, problem, help);
+            self.diag.collision(&api.module_at, problem, help);
         }
     }
 
@@ -97,7 +97,7 @@ impl Build<'_> {
                 first.at.line,
                 document.api,
             );
-            self.diag.fault(
+            self.diag.collision(
                 &document.at,
                 problem,
                 "give one of the APIs another `openapi.path` or other `hosts`",
@@ -127,7 +127,7 @@ impl Build<'_> {
             true => "give the document another `openapi.path`, or one of the APIs other `hosts`",
             false => "give the document another `openapi.path`, or change the rule",
         };
-        self.diag.fault(&document.at, problem, help);
+        self.diag.collision(&document.at, problem, help);
     }
 
     /// Says how many warnings were kept back.
