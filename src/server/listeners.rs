@@ -37,6 +37,7 @@ use crate::listen::accept::Stop;
 use crate::listen::endpoint;
 use crate::listen::table::Table;
 use crate::listen::tls;
+use crate::listen::tls::ADMIN;
 use crate::listen::worker;
 use crate::observe::Counter;
 use crate::observe::Counters;
@@ -384,7 +385,12 @@ fn wanted<'a>(config: &'a Config, secured: &HashMap<String, Arc<Tls>>) -> Vec<Wa
         name: ADMIN.into(),
         address: admin.address,
         at: &admin.address_at,
-        terms: terms.clone(),
+        terms: Terms {
+            // Uploads are large, and come from afar.
+            limits: Limits { stream_window: 1 << 20, connection_window: 4 << 20, ..own_limits() },
+            tls: secured.get(ADMIN).cloned(),
+            ..terms.clone()
+        },
         http3: false,
         kind: Kind::Own(Scope::Admin),
     });
@@ -459,7 +465,6 @@ fn own_limits() -> Limits {
 const FREE_PORT_ATTEMPTS: usize = 16;
 const IN_USE: &str = "choose another address, or end what uses this one";
 /// The names of the gateway's own listeners in logs and metrics.
-const ADMIN: &str = "admin";
 const STATUS: &str = "status";
 /// How long new connections are taken after a drain has begun.
 const GRACE: Duration = Duration::from_secs(1);
