@@ -265,7 +265,7 @@ impl Build<'_> {
     }
 
     fn collision(&mut self, api: &types::Api, other: &str, service: &str, host: &str, at: &At) {
-        let at = if at.line == 0 { &api.at } else { at };
+        let at = if at.line == 0 && at.resource().is_none() { &api.at } else { at };
         let problem = format!(
             "service \"{service}\" is published on host \"{host}\" by API \"{other}\" and by API \"{}\"",
             api.name
