@@ -29,6 +29,7 @@ use crate::config::Origin;
 use crate::config::differences;
 use crate::config::redacted;
 use crate::config::resource::Kind;
+use crate::config::resource::Resource;
 use crate::registry::Catalog;
 
 /// Resources of all kinds.
@@ -92,7 +93,7 @@ impl Resources for Service {
         }
         let put = move |desk: &Desk| {
             desk.store()?;
-            let text = text(&request)?;
+            let text = Resource::new(kind, &request.name, &text(&request)?)?.text;
             let mut answer = pb::PutResourceResponse::default();
             answer.generation = desk
                 .plane
@@ -288,7 +289,7 @@ fn text(request: &pb::PutResourceRequest) -> Result<String, Status> {
 fn resource(config: Option<&Config>, stored: Option<&Stored>, kind: Kind, name: &str) -> Option<pb::Resource> {
     let in_file = config.filter(|config| config.origin(kind, name) == Some(Origin::File));
     if let Some(written) = in_file.and_then(|config| config.written(kind, name)) {
-        let spec = Some(json::to_struct(&written));
+        let spec = Some(json::to_struct(&redacted(&written)));
         let origin = pb::Origin::File.into();
         let (kind, name) = (kind.list_name().into(), name.into());
         return Some(pb::Resource { kind, name, spec, origin, etag: String::new(), updated: None });

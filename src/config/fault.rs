@@ -36,6 +36,14 @@ impl At {
         resource(&self.file, self.line)
     }
 
+    /// `transom.yaml:14`, or `upstreams/pets`.
+    pub fn file_and_line(&self) -> String {
+        match self.line {
+            0 => self.file.display().to_string(),
+            line => format!("{}:{line}", self.file.display()),
+        }
+    }
+
     /// The place of the first byte after `before`.
     pub(super) fn after(file: &Path, before: &str) -> Self {
         let (lines, last) = match before.rsplit_once('\n') {

@@ -89,12 +89,11 @@ impl Build<'_> {
                 continue; // A host is listed twice, which is told once for each service.
             }
             let problem = format!(
-                "GET {} {} is claimed by the OpenAPI document of API \"{}\" ({}:{}) and by that of API \"{}\"",
+                "GET {} {} is claimed by the OpenAPI document of API \"{}\" ({}) and by that of API \"{}\"",
                 document.path,
                 places(&hosts),
                 first.api,
-                first.at.file.display(),
-                first.at.line,
+                first.at.file_and_line(),
                 document.api,
             );
             self.diag.collision(

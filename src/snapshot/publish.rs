@@ -111,7 +111,7 @@ impl Build<'_> {
         if !self.collided.insert(key) {
             return;
         }
-        let at = if at.line == 0 { &api.at } else { at };
+        let at = if at.line == 0 && at.resource().is_none() { &api.at } else { at };
         let problem = format!(
             "service \"{}\" is published on host \"{host}\" by API \"{}\" of module \"{}\" and by API \"{}\" of module \"{}\"",
             plan.method.service, there.api.name, there.api.module, api.name, api.module,
