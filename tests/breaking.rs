@@ -29,7 +29,8 @@ struct Side {
 
 fn pairs() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/breaking");
-    let mut pairs: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut pairs: Vec<PathBuf> =
+        fs::read_dir(root).expect("the pairs are there").map(|entry| entry.expect("a pair").path()).collect();
     pairs.sort();
     pairs
 }
@@ -46,8 +47,9 @@ fn side(pair: &Path, which: &str) -> Side {
         };
     let schema = schema.unwrap_or_else(|faults| panic!("{}: {}", pair.display(), faults[0]));
     let config = pair.join(format!("{which}.yaml"));
-    let rules =
-        fs::read_to_string(&config).ok().map(|text| ServiceConfig::parse(&text, "rules.yaml").unwrap());
+    let rules = fs::read_to_string(&config)
+        .ok()
+        .map(|text| ServiceConfig::parse(&text, "rules.yaml").expect("a service config"));
     Side { schema, rules }
 }
 
@@ -57,7 +59,7 @@ fn compare(old: &Side, new: &Side, category: Category) -> Vec<Finding> {
 
 fn schema(files: &[(&str, &str)]) -> Schema {
     let files = files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect();
-    compile::protos(files, &[], &Limits::default()).unwrap()
+    compile::protos(files, &[], &Limits::default()).expect("they are well-formed")
 }
 
 #[test]
@@ -207,7 +209,7 @@ fn least_time(mut run: impl FnMut()) -> Duration {
         run();
         start.elapsed()
     });
-    times.min().unwrap()
+    times.min().expect("there was a run")
 }
 
 #[test]

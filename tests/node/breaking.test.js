@@ -73,6 +73,7 @@ async function expected(name, category) {
 }
 
 const names = (await readdir(root)).sort();
+const needed = new Set();
 
 describe("buf breaking", { concurrency: Math.min(4, availableParallelism()) }, () => {
   let work;
@@ -109,7 +110,10 @@ function agree(name, category, files, ours, theirs) {
   const fits = (exception, rule) => exception.rule.test(rule) && (exception.pair?.test(name) ?? true);
   const settled = ours.flatMap((finding) => EXCEPTIONS
     .filter((exception) => fits(exception, finding.rule))
-    .reduce((all, exception) => all.flatMap((one) => exception.transom(one, files)), [finding]));
+    .reduce((all, exception) => {
+      needed.add(exception);
+      return all.flatMap((one) => exception.transom(one, files));
+    }, [finding]));
   assert.deepEqual(set(settled), set(theirs), `${name} in ${category}`);
 }
 
@@ -130,4 +134,8 @@ test("the rules of buf are the rules here, in the same categories", async () => 
   }
   const ids = new Set(theirs.map(({ id }) => id));
   assert.deepEqual([...seen.keys()].filter((rule) => !ids.has(rule) && !isOwn({ rule })), []);
+});
+
+test("every exception is needed", () => {
+  assert.deepEqual(EXCEPTIONS.filter((exception) => !needed.has(exception)).map(({ why }) => why), []);
 });

@@ -120,8 +120,11 @@ fn flag<'a>(value: Option<bool>, default: bool) -> Setting<'a> {
 }
 
 fn mode<'a>(value: Option<i32>) -> Setting<'a> {
-    let mode = OptimizeMode::try_from(value.unwrap_or(OptimizeMode::Speed.into()));
-    let shown = mode.map_or_else(|_| format!("{value:?}").into(), |mode| mode.as_str_name().into());
+    let shown = match value.map(OptimizeMode::try_from) {
+        None => OptimizeMode::Speed.as_str_name().into(),
+        Some(Ok(mode)) => mode.as_str_name().into(),
+        Some(Err(unknown)) => unknown.to_string().into(),
+    };
     Setting { is_set: value.is_some(), value: shown }
 }
 

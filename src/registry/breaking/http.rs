@@ -12,6 +12,7 @@ use crate::registry::breaking::rules;
 use crate::schema::Service;
 use crate::schema::http;
 use crate::schema::http::BodyRule;
+use crate::schema::http::Segment;
 use crate::schema::http::ServiceConfig;
 use crate::schema::http::Verb;
 
@@ -54,20 +55,25 @@ fn compare_service(
             continue;
         }
         let left = self::bindings(after, new_rules);
+        let left = Served::of(&left);
         for binding in bindings {
-            let place = check.at(&after.parent_file(), after.path());
-            let shown = format!("{} {}", binding.verb, quoted(&binding.template.text));
-            let Some(same) = answers(&left, &binding) else {
-                let problem = format!("{shown} is no longer bound to it");
+            let Some(same) = left.answers(&binding) else {
+                let problem = format!("{} is no longer bound to it", shown(&binding));
+                let place = check.at(&after.parent_file(), after.path());
                 check.report(&rules::TRANSOM_HTTP_BINDING_NO_DELETE, place, before.full_name(), problem);
                 continue;
             };
             for change in changes(&Side { rpc: before, rule: &binding }, &Side { rpc: after, rule: same }) {
-                let problem = format!("{shown}: {change}");
-                check.report(&rules::TRANSOM_HTTP_BINDING_SAME, place.clone(), before.full_name(), problem);
+                let problem = format!("{}: {change}", shown(&binding));
+                let place = check.at(&after.parent_file(), after.path());
+                check.report(&rules::TRANSOM_HTTP_BINDING_SAME, place, before.full_name(), problem);
             }
         }
     }
+}
+
+fn shown(binding: &http::Rule) -> String {
+    format!("{} {}", binding.verb, quoted(&binding.template.text))
 }
 
 /// Rules that can't be read are not served, and so are none. All that some API may allow is read.
@@ -78,13 +84,28 @@ fn bindings(rpc: &MethodDescriptor, config: Option<&ServiceConfig>) -> Vec<http:
     http::rules_and_faults(rpc, GRAMMAR, config).0
 }
 
-/// The binding that takes the requests of another one: of the same paths, whatever its variables are called.
-fn answers<'a>(all: &'a [http::Rule], binding: &http::Rule) -> Option<&'a http::Rule> {
-    let fits = |rule: &&http::Rule| {
-        rule.template.segments == binding.template.segments && rule.template.verb == binding.template.verb
-    };
-    let of = |verb: &Verb| all.iter().filter(fits).find(|rule| rule.verb == *verb);
-    of(&binding.verb).or_else(|| of(&Verb::Any))
+/// Bindings by the paths that they take, whatever their variables are called, and by their verb.
+struct Served<'a>(HashMap<(&'a [Segment], Option<&'a str>, &'a Verb), &'a http::Rule>);
+
+impl<'a> Served<'a> {
+    /// Of two that take the same requests the first one does.
+    fn of(rules: &'a [http::Rule]) -> Self {
+        let mut served = HashMap::with_capacity(rules.len());
+        for rule in rules {
+            served.entry(key(rule, &rule.verb)).or_insert(rule);
+        }
+        Self(served)
+    }
+
+    /// The binding that takes the requests of another one.
+    fn answers(&self, binding: &http::Rule) -> Option<&'a http::Rule> {
+        let of = |verb| self.0.get(&key(binding, verb)).copied();
+        of(&binding.verb).or_else(|| of(&Verb::Any))
+    }
+}
+
+fn key<'a>(rule: &'a http::Rule, verb: &'a Verb) -> (&'a [Segment], Option<&'a str>, &'a Verb) {
+    (&rule.template.segments, rule.template.verb.as_deref(), verb)
 }
 
 /// A binding and its method.
