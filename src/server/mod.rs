@@ -45,6 +45,7 @@ use crate::server::control::Owned;
 use crate::server::door::Doorway;
 use crate::server::listeners::Listeners;
 use crate::server::opened::Opened;
+use crate::snapshot;
 use crate::snapshot::Current;
 use crate::snapshot::Document;
 use crate::snapshot::Labels;
@@ -155,8 +156,9 @@ impl Server {
                 run(worker::run(queue, gateway, meter));
             })?);
         }
-        let accepting = runtime("transom-accept")?;
-        let runtime = runtime("transom-control")?;
+        let accepting = runtime("transom-accept", || ())?;
+        // What is compiled there takes what workers leave.
+        let runtime = runtime("transom-control", snapshot::step_back)?;
         let readiness = Arc::new(Readiness::default());
         let drain_timeout = config.server.drain_timeout;
         let doorway = Doorway::new(&config.admin);
@@ -282,11 +284,12 @@ fn thread(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHand
 }
 
 /// A runtime with one thread of its own, beside the workers.
-fn runtime(name: &str) -> Result<Runtime, StartError> {
+fn runtime(name: &str, begin: impl Fn() + Send + Sync + 'static) -> Result<Runtime, StartError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(4)
         .thread_name(name)
+        .on_thread_start(begin)
         .enable_all()
         .build()
         .map_err(|error| StartError::Io("no runtime for the control plane", error))
@@ -347,7 +350,7 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
     let upstream_tls = crate::upstream::tls::read(config, &std::collections::HashMap::new(), &mut diag);
     let modules: Modules =
         read.into_iter().map(|(name, loaded)| (name, Labels::live(loaded.schema))).collect();
-    let compiled = crate::snapshot::compile(&crate::snapshot::Inputs {
+    let compiled = snapshot::compile(&snapshot::Inputs {
         config: Arc::new(config.clone()),
         modules: &modules,
         rules: &rules,
@@ -358,7 +361,7 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
         documents: &[],
         in_process: &std::collections::HashMap::new(),
         specs: &crate::upstream::Specs::new(1, metrics.clone()),
-        shadows: &crate::snapshot::Shadows::new(metrics.clone()),
+        shadows: &snapshot::Shadows::new(metrics.clone()),
         upstream_tls: &upstream_tls,
         metrics: &metrics,
         generation: 1,
