@@ -205,15 +205,12 @@ mod tests {
             assert_eq!(polled, Poll::Pending);
         }
 
-        /// Nanoseconds that were told since `before`.
+        /// How many polls were told, and their microseconds.
         fn told(&self) -> (u64, f64) {
             let page = self.metrics.render();
-            let value = |name: &str| {
-                let line = page.lines().find_map(|line| line.strip_prefix(name));
-                line.unwrap().trim().parse::<f64>().unwrap()
-            };
-            let count = value("transom_worker_poll_cpu_seconds_count ");
-            (count as u64, (value("transom_worker_poll_cpu_seconds_sum ") * 1e6).round())
+            let value = |name: &str| page.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            let sum = value("transom_worker_poll_cpu_seconds_sum ").parse::<f64>().unwrap();
+            (value("transom_worker_poll_cpu_seconds_count ").parse().unwrap(), (sum * 1e6).round())
         }
 
         fn reads(&self) -> u32 {
