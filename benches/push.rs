@@ -177,7 +177,7 @@ async fn windows(channel: Channel, failed: &Arc<AtomicU64>, count: usize) -> Vec
             tokio::time::sleep_until(due).await;
             let (mut client, failed) = (LibraryClient::new(channel.clone()), failed.clone());
             calls.spawn(async move {
-                let asked = GetBookRequest { name: "shelves/harbour/books/typhoon".into() };
+                let asked = GetBookRequest { name: "shelves/harbour/books/the-lamp".into() };
                 if client.get_book(asked).await.is_err() {
                     failed.fetch_add(1, Ordering::Relaxed);
                 }
