@@ -734,6 +734,8 @@ fn commands_and_flags_are_checked_before_anything_is_asked() {
         (&["status", "--cert", "x.pem"], "--key"),
         (&["status", "--ca", "x.pem"], "has no TLS"),
         (&["status", "-o", "yaml"], "table, json"),
+        (&["versions", "pets", "--limit", "0"], "--limit"),
+        (&["audit", "--limit", "-1"], "-1"),
         (&["status", "--token", "x"], "unexpected argument"),
         (&["frobnicate"], "frobnicate"),
     ];

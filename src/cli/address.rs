@@ -165,6 +165,7 @@ impl Address {
     }
 
     fn distrusted(&self, error: &io::Error) -> Failure {
+        use rustls::AlertDescription as Alert;
         use rustls::CertificateError as Certificate;
         use rustls::Error;
 
@@ -174,15 +175,15 @@ impl Address {
                 "its certificate is signed by nobody that is trusted: give the authority as --ca".to_owned()
             }
             Some(Error::InvalidCertificate(error)) => {
-                format!("its certificate isn't valid: {error}").to_lowercase()
+                format!("its certificate isn't valid: {error}")
             }
             Some(Error::InvalidMessage(_)) => {
                 "it doesn't speak TLS: write http:// if that is meant".to_owned()
             }
-            Some(Error::NoApplicationProtocol) => {
+            Some(Error::NoApplicationProtocol | Error::AlertReceived(Alert::NoApplicationProtocol)) => {
                 "it has no HTTP/2 over TLS: is that the Admin API?".to_owned()
             }
-            _ => format!("the TLS handshake failed: {error}").to_lowercase(),
+            _ => format!("the TLS handshake failed: {error}"),
         };
         Failure::Unasked(format!("{self} isn't asked: {why}"))
     }

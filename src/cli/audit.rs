@@ -1,6 +1,7 @@
 //! `transom audit`: who changed what, and whether the log is whole.
 
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -30,8 +31,8 @@ use crate::cli::pages;
 #[command(after_long_help = help::client(&["transom audit --limit 20", "transom audit --verify"]))]
 pub(super) struct Audit {
     /// At most this many
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value = "100")]
+    limit: NonZeroUsize,
     /// Check that nothing was changed or taken out
     #[arg(long, conflicts_with = "limit")]
     verify: bool,
@@ -44,7 +45,8 @@ pub(super) async fn run(args: &Audit) -> Outcome {
     if args.verify {
         return verify(&admin, args.gateway.output).await;
     }
-    let listed = pages::read(args.limit, |page_size, page_token| page(&admin, page_size, page_token)).await?;
+    let listed =
+        pages::read(args.limit.get(), |page_size, page_token| page(&admin, page_size, page_token)).await?;
     if args.gateway.output == Format::Table {
         listed.tell_of_rest();
     }

@@ -96,7 +96,7 @@ impl Details {
             let _ = details.one(name, &any.value);
         }
         if details.reason.as_deref().is_some_and(|reason| reason.contains("BREAKING")) {
-            details.breaking = details.breaking.or(details.violation.take());
+            details.breaking = details.breaking.take().or_else(|| details.violation.take());
         }
         details
     }
@@ -145,7 +145,7 @@ impl Details {
             "transom.admin.v1.Finding" => {
                 let found = Finding::decode(value)?;
                 self.lines.push(finding(&found));
-                self.breaking.get_or_insert((clean(&found.rule), clean(&found.element)));
+                self.breaking.get_or_insert_with(|| (clean(&found.rule), clean(&found.element)));
             }
             _ => (),
         }

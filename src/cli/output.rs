@@ -282,7 +282,7 @@ mod tests {
         let reply =
             pb::PromoteResponse { module: "pets".into(), generation: 7, ..pb::PromoteResponse::default() };
         let text = json("transom.admin.v1.PromoteResponse", &reply).unwrap();
-        let expected = "{\n  \"module\": \"pets\",\n  \"label\": \"\",\n  \"before\": \"\",\n  \"digest\": \"\",\n  \"generation\": \"7\",\n  \"allowed\": []\n}\n";
+        let expected = "{\n  \"module\": \"pets\",\n  \"generation\": \"7\",\n  \"label\": \"\",\n  \"before\": \"\",\n  \"digest\": \"\",\n  \"allowed\": []\n}\n";
         assert_eq!(text, expected);
         let version = pb::Version {
             created: Some(Timestamp { seconds: i64::MAX, nanos: -1 }),

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::io::Read;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -99,8 +100,8 @@ pub(super) struct Get {
     /// The name; all of the kind unless given
     name: Option<String>,
     /// At most this many of a list
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value = "1000")]
+    limit: NonZeroUsize,
     #[command(flatten)]
     gateway: Options,
 }
@@ -199,7 +200,7 @@ pub(super) async fn get(args: &Get) -> Outcome {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let listed = pages::read(args.limit, |page_size, page_token| {
+    let listed = pages::read(args.limit.get(), |page_size, page_token| {
         let request = ListResourcesRequest { kind: kind.into(), page_size, page_token };
         let admin = &admin;
         async move {

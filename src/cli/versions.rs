@@ -1,5 +1,6 @@
 //! `transom promote`, `rollback`, `versions` and `history`: what labels point at, and what they pointed at.
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -75,8 +76,8 @@ pub(super) struct Versions {
     /// The module
     module: String,
     /// At most this many
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value = "100")]
+    limit: NonZeroUsize,
     #[command(flatten)]
     gateway: Options,
 }
@@ -88,8 +89,8 @@ pub(super) struct History {
     /// The module
     module: String,
     /// At most this many
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value = "100")]
+    limit: NonZeroUsize,
     #[command(flatten)]
     gateway: Options,
 }
@@ -138,7 +139,7 @@ fn moved(reply: &PromoteResponse, dry_run: bool, paint: Paint) -> String {
 
 pub(super) async fn versions(args: &Versions) -> Outcome {
     let admin = args.gateway.connect().await?;
-    let listed = pages::read(args.limit, |page_size, page_token| {
+    let listed = pages::read(args.limit.get(), |page_size, page_token| {
         let request = ListVersionsRequest { module: args.module.clone(), page_size, page_token };
         let admin = &admin;
         async move {
@@ -177,7 +178,7 @@ pub(super) async fn versions(args: &Versions) -> Outcome {
 
 pub(super) async fn history(args: &History) -> Outcome {
     let admin = args.gateway.connect().await?;
-    let listed = pages::read(args.limit, |page_size, page_token| {
+    let listed = pages::read(args.limit.get(), |page_size, page_token| {
         let request = ListHistoryRequest { module: args.module.clone(), page_size, page_token };
         let admin = &admin;
         async move {
