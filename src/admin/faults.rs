@@ -1,10 +1,14 @@
 //! What the Admin API says when it can't do what it was asked for: a status with the details of each fault.
 
+use prost::Message;
+use prost_types::Any;
 use tonic::Code;
 use tonic::Status;
 use tonic_types::ErrorDetails;
 use tonic_types::StatusExt;
+use tonic_types::pb::Status as RichStatus;
 
+use crate::admin::checks;
 use crate::admin::plane::Refused;
 use crate::config::FaultKind;
 use crate::config::Report;
@@ -125,14 +129,18 @@ pub(super) fn of_breaking(module: &str, label: &str, findings: &[Finding]) -> St
          allow_breaking={allow}",
         more(findings.len())
     );
-    with(Code::FailedPrecondition, Reason::BreakingChange, clip(&told), |details| {
-        for finding in findings.iter().take(DETAILS_MAX) {
-            let line = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
-            let subject = format!("{}{line} {}", finding.file, finding.element);
-            let description = format!("{} (breaks {})", finding.problem, finding.breaks);
-            details.add_precondition_failure_violation(finding.rule, clip(&subject), clip(&description));
+    let status = with(Code::FailedPrecondition, Reason::BreakingChange, clip(&told), |_| {});
+    // `google.rpc` has no detail with a rule, a file and a line.
+    let mut rich = RichStatus::decode(status.details()).unwrap_or_default();
+    for finding in findings.iter().take(DETAILS_MAX) {
+        let mut finding = checks::finding(finding);
+        for text in [&mut finding.problem, &mut finding.breaks] {
+            *text = clip(text);
         }
-    })
+        let type_url = "type.googleapis.com/transom.admin.v1.Finding".into();
+        rich.details.push(Any { type_url, value: finding.encode_to_vec() });
+    }
+    Status::with_details(status.code(), status.message(), rich.encode_to_vec().into())
 }
 
 fn shown(finding: &Finding) -> String {

@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(one.content_type, "application/zip");
 
         let mut archive = ZipArchive::new(Cursor::new(one.data)).unwrap();
-        let names: Vec<_> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
+        let names: Vec<_> = archive.file_names().map(str::to_owned).collect();
         assert_eq!(names, ["a.proto", "b/v1/b.proto"]);
         let mut text = String::new();
         archive.by_name("b/v1/b.proto").unwrap().read_to_string(&mut text).unwrap();
@@ -151,7 +151,7 @@ mod tests {
         let root = files(&["a.proto", "image.binpb"]);
         let one = read(&root.path().join("a.proto")).unwrap();
         assert_eq!(
-            ZipArchive::new(Cursor::new(one.data)).unwrap().file_names().map(Result::unwrap).collect::<Vec<_>>(),
+            ZipArchive::new(Cursor::new(one.data)).unwrap().file_names().collect::<Vec<_>>(),
             ["a.proto"]
         );
         let set = read(&root.path().join("image.binpb")).unwrap();
