@@ -4,6 +4,7 @@ mod control;
 mod listeners;
 mod modules;
 mod reload;
+mod retire;
 mod view;
 
 use std::fmt;

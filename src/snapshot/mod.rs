@@ -10,6 +10,7 @@ mod conflict;
 mod labels;
 mod publish;
 mod rest;
+mod retired;
 mod unit;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ pub use compile::OwnService;
 pub use compile::compile;
 pub use labels::LIVE;
 pub use labels::Labels;
+pub use retired::Retired;
 
 use crate::bridge::rest::Endpoint;
 use crate::bridge::rest::Method as Messages;
