@@ -172,7 +172,7 @@ fn have_same<T: ?Sized>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
     use std::sync::LazyLock;
@@ -201,14 +201,14 @@ mod tests {
     const HOSTS: [&str; 3] = ["a.com", "b.com", "c.org"];
 
     /// What compiles snapshots, and the process around them.
-    struct World {
+    pub(in crate::snapshot) struct World {
         config: Arc<Config>,
         metrics: Arc<Metrics>,
         specs: Specs,
     }
 
     impl World {
-        fn new(config: &str) -> Self {
+        pub(in crate::snapshot) fn new(config: &str) -> Self {
             let metrics = Metrics::new(1);
             let config = config::parse(config, Path::new("test.yaml"), &|_| None);
             let config = Arc::new(config.unwrap_or_else(|report| panic!("{report}")));
@@ -238,7 +238,11 @@ mod tests {
             })
         }
 
-        fn compile(&self, modules: &Modules, before: Option<&Snapshot>) -> Result<Snapshot, Report> {
+        pub(in crate::snapshot) fn compile(
+            &self,
+            modules: &Modules,
+            before: Option<&Snapshot>,
+        ) -> Result<Snapshot, Report> {
             self.with(modules, before, compile)
         }
 
@@ -249,7 +253,7 @@ mod tests {
     }
 
     /// Modules that meet on some paths and some services, on the same hosts and on others.
-    fn config(first: bool) -> String {
+    pub(in crate::snapshot) fn config(first: bool) -> String {
         let conflicts = if first { ", rest: { conflicts: first }" } else { "" };
         format!(
             "listeners: [{{ name: l, address: '127.0.0.1:0' }}]
@@ -265,7 +269,7 @@ apis:
         )
     }
 
-    fn schema(text: &str) -> Schema {
+    pub(in crate::snapshot) fn schema(text: &str) -> Schema {
         protos(vec![("t.proto".into(), text.into())], &[], &Limits::default()).unwrap()
     }
 
@@ -402,7 +406,8 @@ apis:
         }
     }
 
-    const PLAIN: &str = "syntax = 'proto3'; package m0; import 'google/api/annotations.proto';
+    pub(in crate::snapshot) const PLAIN: &str =
+        "syntax = 'proto3'; package m0; import 'google/api/annotations.proto';
 message M { string id = 1; }
 service S { rpc Get(M) returns (M) { option (google.api.http) = { get: '/v1/s/{id}' }; } }";
 
