@@ -94,6 +94,10 @@ impl Build<'_> {
         let changed = changed(&before.modules, inputs.modules);
         let is_changed = |module: &str| changed.contains(module);
         self.check_selectors(is_changed);
+        // To look for the same messages among all versions would cost by the registry's size.
+        let sections = inputs.config.apis.iter().zip(&before.units);
+        let touched = sections.filter(|(api, _)| is_changed(&api.module)).flat_map(|(_, known)| known.all());
+        self.know_plans(touched);
         let mut units = before.units.clone();
         let mut touched = Vec::new();
         for ((api, known), versions) in inputs.config.apis.iter().zip(&before.units).zip(&mut units) {
