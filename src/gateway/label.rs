@@ -65,3 +65,170 @@ fn unknown(snapshot: &Snapshot, api: &Api, path: &str, asked: &HeaderValue) -> R
 
 /// Labels that a refusal names.
 const LABELS_SHOWN: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use http::Request;
+
+    use super::*;
+    use crate::config;
+    use crate::observe::Metrics;
+    use crate::policy;
+    use crate::schema::Limits;
+    use crate::schema::Schema;
+    use crate::schema::compile::protos;
+    use crate::snapshot::Inputs;
+    use crate::snapshot::Labels;
+    use crate::snapshot::Shadows;
+    use crate::snapshot::compile;
+    use crate::upstream::Specs;
+
+    const CONFIG: &str = "listeners: [{ name: l, address: '127.0.0.1:0' }]
+upstreams: [{ name: u, endpoints: [{ address: '127.0.0.1:1' }] }]
+modules: [{ name: pets }, { name: shops }, { name: later }]
+apis:
+  - { name: pets, module: pets, upstream: u, label_header: x-label, openapi: { path: /pets.json } }
+  - { name: shops, module: shops, upstream: u }
+  - { name: later, module: later, upstream: u, label_header: x-other }
+";
+
+    /// A module with a rule for each method.
+    fn schema(package: &str, methods: &[&str]) -> Schema {
+        let rpc = |name: &&str| {
+            format!(
+                "rpc {name}(M) returns (M) {{ option (google.api.http) = {{ get: '/{package}/{name}/{{id}}' }}; }}"
+            )
+        };
+        let methods: String = methods.iter().map(rpc).collect();
+        let text = format!(
+            "syntax = 'proto3'; package {package}; import 'google/api/annotations.proto';
+             message M {{ string id = 1; }} service S {{ {methods} }}"
+        );
+        protos(vec![("t.proto".into(), text.into())], &[], &Limits::default()).unwrap()
+    }
+
+    fn snapshot() -> Snapshot {
+        let labels = |package: &str, versions: &[(&str, &[&str])]| {
+            let mut labels = Labels::default();
+            for (label, methods) in versions {
+                labels.set(label, schema(package, methods));
+            }
+            (package.to_owned(), labels)
+        };
+        let modules = [
+            labels("pets", &[("live", &["Get", "Old"]), ("canary", &["Get", "New"])]),
+            labels("shops", &[("live", &["Get"]), ("canary", &["Get", "New"])]),
+            labels("later", &[("canary", &["Get"])]),
+        ];
+        let metrics = Metrics::new(1);
+        compile(&Inputs {
+            config: Arc::new(config::parse(CONFIG, Path::new("t.yaml"), &|_| None).unwrap()),
+            modules: &modules.into(),
+            rules: &HashMap::new(),
+            before: None,
+            own: &[],
+            kinds: policy::TABLE,
+            extra: &[],
+            documents: &[],
+            in_process: &HashMap::new(),
+            shadows: &Shadows::new(metrics.clone()),
+            specs: &Specs::new(1, metrics.clone()),
+            upstream_tls: &HashMap::new(),
+            metrics: &metrics,
+            generation: 1,
+        })
+        .unwrap()
+    }
+
+    /// What is found, in words.
+    fn ask(snapshot: &Snapshot, path: &str, content_type: &str, header: (&str, &str)) -> String {
+        let verb = if content_type.is_empty() { "GET" } else { "POST" };
+        let mut request = Request::builder().method(verb).uri(path).header("host", "any.host");
+        for (name, value) in [("content-type", content_type), header] {
+            if !value.is_empty() {
+                request = request.header(name, value);
+            }
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let target = target::find(snapshot, &head);
+        match (target.outcome, target.plan) {
+            (Outcome::Serve, Some(plan)) => {
+                let known = plan.api.schema.method(&plan.method.path).is_some();
+                assert!(known, "the plan and its API are of one version");
+                format!("{} {} {}", plan.api.name, plan.api.label, plan.method.name)
+            }
+            (Outcome::Serve, None) => "nothing".into(),
+            (Outcome::Answer(_), _) => "answered".into(),
+            (Outcome::Refuse(refusal), _) => {
+                assert_eq!(refusal.reason, Reason::MethodUnknown);
+                refusal.told.to_string()
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_picks_a_label_of_an_api_that_names_it() {
+        let snapshot = snapshot();
+        let (live, canary) = (("x-label", "live"), ("x-label", "canary"));
+        let none = ("x-label", "");
+        let old = "label \"canary\" has no method /pets.S/Old";
+        for (method, header, want) in [
+            ("pets Get", none, "pets live Get"),
+            ("pets Get", live, "pets live Get"),
+            ("pets Get", canary, "pets canary Get"),
+            ("pets New", none, "nothing"),
+            ("pets New", live, "nothing"),
+            ("pets New", canary, "pets canary New"),
+            ("pets Old", none, "pets live Old"),
+            ("pets Old", canary, old),
+            // It is another API's header, or none that any API has.
+            ("pets Get", ("x-other", "canary"), "pets live Get"),
+            ("pets New", ("x-other", "canary"), "nothing"),
+            ("pets Get", ("x-none", "canary"), "pets live Get"),
+            ("shops Get", canary, "shops live Get"),
+            ("shops New", canary, "nothing"),
+            // Nothing is live yet.
+            ("later Get", none, "nothing"),
+            ("later Get", ("x-other", "canary"), "later canary Get"),
+            ("later Get", ("x-label", "canary"), "nothing"),
+        ] {
+            let (package, method) = method.split_once(' ').unwrap();
+            let path = format!("/{package}.S/{method}");
+            for content_type in
+                ["application/grpc", "application/grpc-web+proto", "application/proto", "application/json"]
+            {
+                assert_eq!(
+                    ask(&snapshot, &path, content_type, header),
+                    want,
+                    "{path} {content_type} {header:?}"
+                );
+            }
+            let path = format!("/{package}/{method}/7");
+            assert_eq!(ask(&snapshot, &path, "", header), want, "{path} {header:?}");
+        }
+        assert_eq!(ask(&snapshot, "/pets.json", "", canary), "answered");
+    }
+
+    #[test]
+    fn a_label_that_is_not_there_is_refused_with_those_that_are() {
+        let snapshot = snapshot();
+        let ask = |label: &str| ask(&snapshot, "/pets.S/Get", "application/grpc", ("x-label", label));
+        assert_eq!(ask("canray"), "module \"pets\" has no label \"canray\": ask for \"canary\" or \"live\"");
+        assert_eq!(ask("Live"), "module \"pets\" has no label \"Live\": ask for \"canary\" or \"live\"");
+        let long = ask(&"x".repeat(10_000));
+        assert!(long.len() < 400, "{long}");
+    }
+
+    #[test]
+    fn without_such_an_api_nothing_is_looked_at() {
+        assert!(Snapshot::empty().label_headers.is_empty());
+        let snapshot = snapshot();
+        assert_eq!(snapshot.label_headers.len(), 2);
+        let labels: Vec<&str> = snapshot.labelled.keys().map(|label| &**label).collect();
+        assert_eq!(labels, ["canary"]);
+    }
+}

@@ -363,7 +363,7 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_be_bytes)
 }
 
-/// A key behind all of a module's, and before those of the next: `0` is the byte after `/`.
+/// A key behind all of a module's, and before those of the next.
 fn end_of(module: &str) -> Vec<u8> {
     let mut key = record::of_module(module);
     key.push(0xff);

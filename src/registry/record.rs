@@ -1,7 +1,7 @@
 //! What the store keeps of modules: its records and their keys.
 //!
-//! Names of modules and labels have no `/`, so it ends the first part of a key. Numbers in keys are big-endian:
-//! their order is that of time.
+//! A zero byte, which no name has, ends the first part of a key: so the order of keys is that of names. Numbers in
+//! keys are big-endian: their order is that of time.
 
 use prost::Message;
 
@@ -90,20 +90,20 @@ pub struct MoveRecord {
 
 /// The first part of all keys of a module.
 pub(super) fn of_module(module: &str) -> Vec<u8> {
-    [module.as_bytes(), b"/"].concat()
+    [module.as_bytes(), b"\0"].concat()
 }
 
 /// The key of a version or a label of a module.
 pub(super) fn in_module(module: &str, name: &str) -> Vec<u8> {
-    [module.as_bytes(), b"/", name.as_bytes()].concat()
+    [module.as_bytes(), b"\0", name.as_bytes()].concat()
 }
 
 /// The key of a move of a module's labels.
 pub(super) fn numbered(module: &str, number: u64) -> Vec<u8> {
-    [module.as_bytes(), b"/", &number.to_be_bytes()].concat()
+    [module.as_bytes(), b"\0", &number.to_be_bytes()].concat()
 }
 
 /// The two parts of a key of a version or a label.
 pub(super) fn parts(key: &[u8]) -> Option<(&str, &str)> {
-    std::str::from_utf8(key).ok()?.split_once('/')
+    std::str::from_utf8(key).ok()?.split_once('\0')
 }

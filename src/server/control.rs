@@ -33,6 +33,7 @@ use crate::server::listeners::Listeners;
 use crate::server::modules;
 use crate::server::modules::Loaded;
 use crate::server::opened::Opened;
+use crate::server::retire::Retiring;
 use crate::server::view::Served;
 use crate::server::view::own_service;
 use crate::snapshot;
@@ -69,6 +70,7 @@ pub(super) struct Control {
     state: Mutex<State>,
     /// Counts snapshots, for those who watch what is published.
     generations: Arc<watch::Sender<u64>>,
+    retiring: Retiring,
 }
 
 /// What the writer takes over at the start.
@@ -159,6 +161,7 @@ impl Control {
                 told: HashMap::new(),
             }),
             generations,
+            retiring: Retiring::default(),
         })
     }
 
@@ -295,7 +298,7 @@ impl Control {
     pub(super) fn swap(&self, state: &mut State, snapshot: snapshot::Snapshot) -> u64 {
         state.generation = snapshot.generation;
         self.observe.metrics.snapshot_generation.set(snapshot.generation);
-        self.current.store(Arc::new(snapshot));
+        self.retiring.take(self.current.swap(Arc::new(snapshot)));
         self.readiness.loaded();
         self.generations.send_replace(state.generation);
         state.generation
@@ -366,6 +369,11 @@ impl Control {
     /// Sees each new snapshot.
     pub(super) fn generations(&self) -> watch::Receiver<u64> {
         self.generations.subscribe()
+    }
+
+    /// What no longer serves.
+    pub(super) fn retiring(&self) -> &Retiring {
+        &self.retiring
     }
 
     pub(super) fn readiness(&self) -> &Readiness {

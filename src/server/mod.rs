@@ -9,6 +9,7 @@ mod opened;
 mod plane;
 mod pushed;
 mod reload;
+mod retire;
 mod view;
 
 use std::fmt;

@@ -12,6 +12,7 @@ use crate::schema::http::ServiceConfig;
 use crate::snapshot::Document;
 use crate::snapshot::Inputs;
 use crate::snapshot::Labels;
+use crate::snapshot::Modules;
 use crate::snapshot::OwnService;
 use crate::snapshot::Snapshot;
 use crate::snapshot::Versions;
@@ -90,12 +91,13 @@ impl Build<'_> {
         {
             return None;
         }
-        let (was, now) = (&before.modules, inputs.modules);
-        let is_changed = |module: &str| match (was.get(module), now.get(module)) {
-            (Some(was), Some(now)) => !was.is(now),
-            (was, now) => was.or(now).is_some(),
-        };
+        let changed = changed(&before.modules, inputs.modules);
+        let is_changed = |module: &str| changed.contains(module);
         self.check_selectors(is_changed);
+        // To look for the same messages among all versions would cost by the registry's size.
+        let sections = inputs.config.apis.iter().zip(&before.units);
+        let touched = sections.filter(|(api, _)| is_changed(&api.module)).flat_map(|(_, known)| known.all());
+        self.know_plans(touched);
         let mut units = before.units.clone();
         let mut touched = Vec::new();
         for ((api, known), versions) in inputs.config.apis.iter().zip(&before.units).zip(&mut units) {
@@ -145,13 +147,20 @@ impl Versions {
     }
 }
 
+/// The modules that are new or gone, or some of whose labels point at something else.
+fn changed<'m>(was: &'m Modules, now: &'m Modules) -> HashSet<&'m str> {
+    let is_same = |name: &str, now: &Labels| was.get(name).is_some_and(|was| was.is(now));
+    let new = now.iter().filter(|(name, labels)| !is_same(name, labels)).map(|(name, _)| name);
+    let gone = was.keys().filter(|name| !now.contains_key(*name));
+    new.chain(gone).map(String::as_str).collect()
+}
+
 impl Labels {
     /// Whether the labels are the same, and point at the same.
     fn is(&self, other: &Self) -> bool {
-        let digests = |labels: &'_ Self| -> Vec<_> {
-            labels.iter().map(|(label, schema)| (label.to_owned(), schema.digest())).collect()
-        };
-        self.shares(other) || digests(self) == digests(other)
+        let (own, others) = (self.iter(), other.iter());
+        let others = others.map(|(label, schema)| (label, schema.digest()));
+        self.shares(other) || own.map(|(label, schema)| (label, schema.digest())).eq(others)
     }
 }
 
@@ -172,7 +181,7 @@ fn have_same<T: ?Sized>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
     use std::sync::LazyLock;
@@ -190,7 +199,6 @@ mod tests {
     use crate::schema::Schema;
     use crate::schema::compile::protos;
     use crate::snapshot::LIVE;
-    use crate::snapshot::Modules;
     use crate::snapshot::RestTarget;
     use crate::snapshot::Shadows;
     use crate::snapshot::Tables;
@@ -202,14 +210,14 @@ mod tests {
     const HOSTS: [&str; 3] = ["a.com", "b.com", "c.org"];
 
     /// What compiles snapshots, and the process around them.
-    struct World {
+    pub(in crate::snapshot) struct World {
         config: Arc<Config>,
         metrics: Arc<Metrics>,
         specs: Specs,
     }
 
     impl World {
-        fn new(config: &str) -> Self {
+        pub(in crate::snapshot) fn new(config: &str) -> Self {
             let metrics = Metrics::new(1);
             let config = config::parse(config, Path::new("test.yaml"), &|_| None);
             let config = Arc::new(config.unwrap_or_else(|report| panic!("{report}")));
@@ -240,7 +248,11 @@ mod tests {
             })
         }
 
-        fn compile(&self, modules: &Modules, before: Option<&Snapshot>) -> Result<Snapshot, Report> {
+        pub(in crate::snapshot) fn compile(
+            &self,
+            modules: &Modules,
+            before: Option<&Snapshot>,
+        ) -> Result<Snapshot, Report> {
             self.with(modules, before, compile)
         }
 
@@ -251,7 +263,7 @@ mod tests {
     }
 
     /// Modules that meet on some paths and some services, on the same hosts and on others.
-    fn config(first: bool) -> String {
+    pub(in crate::snapshot) fn config(first: bool) -> String {
         let conflicts = if first { ", rest: { conflicts: first }" } else { "" };
         format!(
             "listeners: [{{ name: l, address: '127.0.0.1:0' }}]
@@ -267,7 +279,7 @@ apis:
         )
     }
 
-    fn schema(text: &str) -> Schema {
+    pub(in crate::snapshot) fn schema(text: &str) -> Schema {
         protos(vec![("t.proto".into(), text.into())], &[], &Limits::default()).unwrap()
     }
 
@@ -404,7 +416,8 @@ apis:
         }
     }
 
-    const PLAIN: &str = "syntax = 'proto3'; package m0; import 'google/api/annotations.proto';
+    pub(in crate::snapshot) const PLAIN: &str =
+        "syntax = 'proto3'; package m0; import 'google/api/annotations.proto';
 message M { string id = 1; }
 service S { rpc Get(M) returns (M) { option (google.api.http) = { get: '/v1/s/{id}' }; } }";
 

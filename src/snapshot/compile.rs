@@ -111,9 +111,8 @@ pub(super) struct Build<'a> {
     pub(super) conflicts: usize,
     /// Faultless units of an attempt that came to nothing.
     pub(super) fresh: HashMap<(Arc<str>, Arc<str>), Arc<Unit>>,
-    /// The compiled messages of versions, by the digest of their descriptors: also those of the snapshot before,
-    /// once any are asked for.
-    plans: Option<HashMap<Digest, Arc<Plans>>>,
+    /// The compiled messages of versions, by the digest of their descriptors.
+    plans: HashMap<Digest, Arc<Plans>>,
     /// The units of the snapshot before by the name of their API, where they may be taken over.
     kept: HashMap<&'a str, (&'a types::Api, &'a Versions)>,
 }
@@ -130,7 +129,7 @@ impl<'a> Build<'a> {
             tells: false,
             conflicts: 0,
             fresh: HashMap::new(),
-            plans: None,
+            plans: HashMap::new(),
             kept: HashMap::new(),
         }
     }
@@ -144,6 +143,7 @@ impl<'a> Build<'a> {
         self.collided = HashSet::new();
         self.tells = true;
         let Some(before) = self.inputs.before else { return };
+        self.know_plans(before.units.iter().flat_map(Versions::all).chain(&before.own));
         let Some(config) = &before.config else { return };
         if before.basis.as_ref().is_some_and(|basis| basis.fits_units(config, self.inputs)) {
             let sections = config.apis.iter().zip(&before.units);
@@ -282,17 +282,15 @@ impl<'a> Build<'a> {
         }
     }
 
+    /// Lets versions with the descriptors of these units take over their compiled messages.
+    pub(super) fn know_plans<'u>(&mut self, units: impl Iterator<Item = &'u Arc<Unit>>) {
+        self.plans.extend(units.map(|unit| (unit.api.schema.digest(), unit.plans.clone())));
+    }
+
     /// The compiled messages of a version.
     pub(super) fn plans(&mut self, schema: &Schema) -> Arc<Plans> {
-        let before = self.inputs.before;
-        let known = self.plans.get_or_insert_with(|| {
-            let units = before
-                .into_iter()
-                .flat_map(|before| before.units.iter().flat_map(Versions::all).chain(&before.own));
-            units.map(|unit| (unit.api.schema.digest(), unit.plans.clone())).collect()
-        });
         let make = || Arc::new(Plans::new(schema.pool().clone(), schema.traits().clone()));
-        known.entry(schema.digest()).or_insert_with(make).clone()
+        self.plans.entry(schema.digest()).or_insert_with(make).clone()
     }
 }
 

@@ -11,6 +11,7 @@ mod labels;
 mod publish;
 mod rest;
 mod shadow;
+mod retired;
 mod unit;
 
 use std::collections::HashMap;
@@ -35,6 +36,7 @@ pub use shadow::ShadowReport;
 pub use shadow::Shadows;
 pub use shadow::Watched;
 pub(crate) use shadow::step_back;
+pub use retired::Retired;
 
 use crate::bridge::rest::Endpoint;
 use crate::bridge::rest::Method as Messages;
