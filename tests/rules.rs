@@ -81,7 +81,8 @@ fn the_first_of_two_rules_serves_where_that_is_asked_for() {
             "GET /v1/items/{name} on every host is claimed by one.S.Last (one.proto, as /v1/{name=items/*}) and by \
              one.S.First (one.proto): one.S.Last serves, by `rest.conflicts: first` of API \"one\"",
             "GET /v1/items/{name} on every host is claimed by one.S.Last (one.proto, as /v1/{name=items/*}, API \
-             \"one\") and by two.S.Get (two.proto): one.S.Last serves, by `rest.conflicts: first` of API \"two\"",
+             \"one\" of module \"one\") and by two.S.Get (two.proto, API \"two\" of module \"two\"): one.S.Last \
+             serves, by `rest.conflicts: first` of API \"two\"",
         ]
     );
 

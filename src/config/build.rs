@@ -225,6 +225,7 @@ fn api(raw: &Raw) -> Api {
         module_at: at(raw, "module"),
         label: text(raw, "label"),
         shadow: raw.get("shadow").and_then(Raw::text).map(str::to_owned),
+        label_header: raw.get("label_header").and_then(|name| name.text()?.parse().ok()),
         services: services.collect(),
         hosts,
         upstream: text(raw, "upstream"),

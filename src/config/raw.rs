@@ -10,14 +10,14 @@ use crate::config::fault::At;
 use crate::config::scalar;
 
 /// A located value. After the check, accessors that fit its shape return `Some`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Raw {
     pub(super) value: Value,
     pub(super) place: Place,
 }
 
 /// What kind of node it is.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) enum Value {
     Scalar(Scalar),
     List(Vec<Raw>),
@@ -27,7 +27,7 @@ pub(super) enum Value {
 }
 
 /// Text of a leaf.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Scalar {
     /// After replacement of `${...}`.
     pub(super) text: String,
@@ -38,7 +38,7 @@ pub(super) struct Scalar {
 }
 
 /// One `key: value` of a map.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Entry {
     pub(super) name: Arc<str>,
     pub(super) place: Place,
@@ -46,7 +46,7 @@ pub struct Entry {
 }
 
 /// Where a node is; the path is a chain, so that a million nodes share their prefixes.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Place {
     pub(super) file: Arc<Path>,
     pub(super) step: Option<Arc<Step>>,
@@ -57,12 +57,14 @@ pub(super) struct Place {
 }
 
 /// The last part of a path and the way to it.
+#[derive(PartialEq)]
 pub(super) struct Step {
     pub(super) parent: Option<Arc<Self>>,
     pub(super) part: Part,
 }
 
 /// One part of a path.
+#[derive(PartialEq)]
 pub(super) enum Part {
     Key(Arc<str>),
     Index(usize),

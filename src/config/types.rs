@@ -10,6 +10,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::config::fault::At;
@@ -66,7 +67,7 @@ pub struct Config {
 }
 
 /// A value and the place where it was written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Located<T> {
     /// What was written.
     pub value: T,
@@ -258,7 +259,7 @@ pub struct Pool {
 }
 
 /// What is published: services of a module, on hosts, to an upstream, under policies.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Api {
     /// Where it was written.
     pub at: At,
@@ -272,6 +273,8 @@ pub struct Api {
     pub label: String,
     /// The label whose version decodes calls beside the serving one, and reports what fails.
     pub shadow: Option<String>,
+    /// A header by which a call asks for another label.
+    pub label_header: Option<HeaderName>,
     /// Full names of services; empty is all of the module.
     pub services: Vec<Located<String>>,
     /// On which hosts; never empty.
@@ -361,7 +364,7 @@ pub enum ErrorForm {
 }
 
 /// What differs for one method of an API.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MethodRule {
     /// Where its key was written.
     pub at: At,
@@ -376,13 +379,13 @@ pub struct MethodRule {
 }
 
 /// The policy slots of one level, in the fixed order of slots.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Slots {
     pub(super) set: Vec<Slot>,
 }
 
 /// One slot that is set.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Slot {
     /// Its key in the table of slots.
     pub name: &'static str,
@@ -393,7 +396,7 @@ pub struct Slot {
 }
 
 /// What a slot says.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SlotValue {
     /// `SLOT: off`: nothing from more general levels either.
     Off,

@@ -140,12 +140,12 @@ fn unserved<'s>(snapshot: &'s Snapshot, head: &Parts) -> Option<&'s Cors> {
 
 /// The method that a request of this HTTP method would find.
 fn served<'s>(snapshot: &'s Snapshot, head: &Parts, verb: &Verb) -> Option<&'s MethodPlan> {
-    let by_rule = || match snapshot.rest.find(host(head), verb, head.uri.path()) {
+    let by_rule = || match snapshot.served.rest.find(host(head), verb, head.uri.path()) {
         Found::Match { target: RestTarget::Rule(route), .. } => Some(&*route.plan),
         _ => None,
     };
     let by_path = || {
-        let plan = snapshot.routes.find(host(head), head.uri.path())?;
+        let plan = snapshot.served.routes.find(host(head), head.uri.path())?;
         let is_read = *verb == Verb::GET && plan.method.idempotency == Idempotency::NoSideEffects;
         let is_called = *verb == Verb::POST || (is_read && plan.api.dialects.contains(&Dialect::Connect));
         is_called.then_some(&**plan)
@@ -157,10 +157,10 @@ fn served<'s>(snapshot: &'s Snapshot, head: &Parts, verb: &Verb) -> Option<&'s M
 /// Any method at the path, whatever the HTTP method.
 fn at_path<'s>(snapshot: &'s Snapshot, head: &Parts) -> Option<&'s MethodPlan> {
     let path = head.uri.path();
-    if let Some(plan) = snapshot.routes.find(host(head), path) {
+    if let Some(plan) = snapshot.served.routes.find(host(head), path) {
         return Some(plan);
     }
-    match snapshot.rest.find_any_method(host(head), path, |target| target.rule().is_some()) {
+    match snapshot.served.rest.find_any_method(host(head), path, |target| target.rule().is_some()) {
         Found::Match { target: RestTarget::Rule(route), .. } => Some(&route.plan),
         _ => None,
     }
@@ -169,7 +169,7 @@ fn at_path<'s>(snapshot: &'s Snapshot, head: &Parts) -> Option<&'s MethodPlan> {
 /// The HTTP methods that the path serves under the same rules. One that isn't must be asked for by itself: a
 /// browser keeps the answer for all that it names.
 fn verbs(snapshot: &Snapshot, head: &Parts, asked: &Verb, cors: &Cors) -> Vec<String> {
-    let mut all = snapshot.rest.allowed(host(head), head.uri.path());
+    let mut all = snapshot.served.rest.allowed(host(head), head.uri.path());
     all.extend(["GET", "HEAD", "POST", asked.as_str()]);
     all.sort_unstable();
     all.dedup();

@@ -7,6 +7,7 @@ mod cors;
 mod downlink;
 mod early;
 mod exchange;
+mod label;
 mod lane;
 mod source;
 mod tally;

@@ -17,11 +17,13 @@ use crate::call::Dialect;
 use crate::call::Reason;
 use crate::call::Refusal;
 use crate::gateway::host;
+use crate::gateway::label;
 use crate::route::rest::Found;
 use crate::snapshot::Document;
 use crate::snapshot::MethodPlan;
 use crate::snapshot::RestTarget;
 use crate::snapshot::Snapshot;
+use crate::snapshot::Tables;
 
 /// What a request asks for.
 pub(super) struct Target {
@@ -65,19 +67,25 @@ impl Speaker {
     }
 }
 
-/// Finds the method of a request.
+/// Finds the method of a request, of the label that it asks for.
 pub(super) fn find(snapshot: &Snapshot, head: &Parts) -> Target {
+    let found = among(&snapshot.served, head);
+    if snapshot.label_headers.is_empty() { found } else { label::find(snapshot, head, found) }
+}
+
+/// Finds the method of a request among what is published under one label.
+pub(super) fn among(tables: &Tables, head: &Parts) -> Target {
     if let Some(asked) = websocket::asked(head) {
-        return socket(snapshot, head, asked);
+        return socket(tables, head, asked);
     }
     if head.method == http::Method::CONNECT {
         let refusal = Refusal::new(Reason::RequestInvalid, NO_TUNNEL).with_code(Code::Unimplemented);
         let speaker = Speaker::Known(bridge::of(Dialect::Plain));
         return Target { plan: None, speaker, outcome: Outcome::Refuse(refusal) };
     }
-    let by_path = || snapshot.routes.find(host(head), head.uri.path()).cloned();
+    let by_path = || tables.routes.find(host(head), head.uri.path()).cloned();
     match bridge::dialect(head.headers.get(http::header::CONTENT_TYPE)) {
-        Dialect::Plain => plain(snapshot, head),
+        Dialect::Plain => plain(tables, head),
         dialect => {
             Target { plan: by_path(), speaker: Speaker::Known(bridge::of(dialect)), outcome: Outcome::Serve }
         }
@@ -85,9 +93,9 @@ pub(super) fn find(snapshot: &Snapshot, head: &Parts) -> Target {
 }
 
 /// A request without a gRPC content type: REST, or nothing that is served.
-fn plain(snapshot: &Snapshot, head: &Parts) -> Target {
+fn plain(tables: &Tables, head: &Parts) -> Target {
     let path = head.uri.path();
-    let found = match snapshot.rest.find(host(head), &head.method, path) {
+    let found = match tables.rest.find(host(head), &head.method, path) {
         Found::Match { target: RestTarget::Rule(route), captures } => {
             let captures = captures.into_iter().map(Cow::into_owned).collect();
             let rest = Rest::new(route.endpoint.clone(), captures);
@@ -102,7 +110,7 @@ fn plain(snapshot: &Snapshot, head: &Parts) -> Target {
         }
         found => found,
     };
-    let plan = snapshot.routes.find(host(head), path).cloned();
+    let plan = tables.routes.find(host(head), path).cloned();
     if plan.as_ref().is_some_and(|plan| is_connect(plan, head)) {
         let speaker = Speaker::Known(bridge::of(Dialect::Connect));
         return Target { plan, speaker, outcome: Outcome::Serve };
@@ -138,13 +146,13 @@ fn plain(snapshot: &Snapshot, head: &Parts) -> Target {
 }
 
 /// A handshake of a WebSocket: by the path of a rule, whatever its HTTP method, or by a method's own.
-fn socket(snapshot: &Snapshot, head: &Parts, asked: websocket::Asked) -> Target {
+fn socket(tables: &Tables, head: &Parts, asked: websocket::Asked) -> Target {
     let path = head.uri.path();
     let takes_stream = |plan: &MethodPlan| !plan.method.kind.one_request();
     let streams = |target: &RestTarget| target.rule().is_some_and(|route| takes_stream(&route.plan));
-    let mut found = snapshot.rest.find_any_method(host(head), path, streams);
+    let mut found = tables.rest.find_any_method(host(head), path, streams);
     if matches!(found, Found::NotFound) {
-        found = snapshot.rest.find_any_method(host(head), path, |target| target.rule().is_some());
+        found = tables.rest.find_any_method(host(head), path, |target| target.rule().is_some());
     }
     let (plan, endpoint, captures) = match found {
         Found::Match { target: RestTarget::Rule(route), captures } => {
@@ -152,7 +160,7 @@ fn socket(snapshot: &Snapshot, head: &Parts, asked: websocket::Asked) -> Target 
             (route.plan.clone(), Some(route.endpoint.clone()), captures)
         }
         Found::BadRequest(problem) => return refused(None, Reason::RequestInvalid, problem.to_string()),
-        _ => match snapshot.routes.find(host(head), path) {
+        _ => match tables.routes.find(host(head), path) {
             Some(plan) => (plan.clone(), plan.json.clone(), Vec::new()),
             None => {
                 let speaker = Speaker::Known(bridge::of(Dialect::Plain));
@@ -190,7 +198,7 @@ pub(super) fn document<'s>(
     head: &Parts,
     verb: &http::Method,
 ) -> Option<&'s Document> {
-    match snapshot.rest.find(host(head), verb, head.uri.path()) {
+    match snapshot.served.rest.find(host(head), verb, head.uri.path()) {
         Found::Match { target: RestTarget::Document(document), .. } => Some(document),
         _ => None,
     }

@@ -3,17 +3,19 @@
 //! Precedence is the order of [`Rank`]: what a team publishes before what the gateway serves
 //! itself, then the most specific host.
 
+mod map;
 pub mod rest;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use crate::config::host::HostPattern;
+use crate::route::map::Map;
 
-/// Methods by path and host. Immutable once built.
-#[derive(Debug)]
+/// Methods by path and host. A copy shares with the other all that neither of them changes.
+#[derive(Debug, Clone)]
 pub struct Table<T> {
-    paths: HashMap<Box<str>, Vec<(Rank, T)>>,
+    /// Ascending by rank.
+    paths: Map<Arc<[(Rank, T)]>>,
 }
 
 /// How specific one entry is; the least wins.
@@ -36,32 +38,46 @@ pub enum Owner {
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { paths: HashMap::new() }
+        Self { paths: Map::default() }
     }
 }
 
-impl<T> Table<T> {
+impl<T: Clone> Table<T> {
     /// Publishes `target` at `path`.
     ///
     /// # Errors
     /// What already stands there, if the rank is the same.
     pub fn publish(&mut self, path: &str, rank: Rank, target: T) -> Result<(), &T> {
-        match self.paths.entry(path.into()) {
-            Entry::Vacant(slot) => {
-                slot.insert(vec![(rank, target)]);
+        let ranked = self.paths.entry(path, || Arc::new([]));
+        match ranked.binary_search_by(|(there, _)| there.cmp(&rank)) {
+            Ok(at) => Err(&ranked[at].1),
+            Err(at) => {
+                let (before, behind) = ranked.split_at(at);
+                *ranked =
+                    before.iter().cloned().chain([(rank, target)]).chain(behind.iter().cloned()).collect();
                 Ok(())
             }
-            Entry::Occupied(slot) => {
-                let ranked = slot.into_mut();
-                match ranked.binary_search_by(|(there, _)| there.cmp(&rank)) {
-                    Ok(at) => Err(&ranked[at].1),
-                    Err(at) => {
-                        ranked.insert(at, (rank, target));
-                        Ok(())
-                    }
-                }
-            }
         }
+    }
+
+    /// Takes away what is published at `path` with this rank. Whether anything was.
+    pub fn unpublish(&mut self, path: &str, rank: &Rank) -> bool {
+        let Some(ranked) = self.paths.get_mut(path) else { return false };
+        let rest: Arc<[(Rank, T)]> = ranked.iter().filter(|(there, _)| there != rank).cloned().collect();
+        let is_found = rest.len() < ranked.len();
+        if rest.is_empty() {
+            self.paths.remove(path);
+        } else {
+            *ranked = rest;
+        }
+        is_found
+    }
+}
+
+impl<T> Table<T> {
+    /// Whether nothing is published in it.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
     }
 
     /// What is published at `path` on `host`.
@@ -74,7 +90,7 @@ impl<T> Table<T> {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Rank, &T)> {
         self.paths
             .iter()
-            .flat_map(|(path, ranked)| ranked.iter().map(move |(rank, target)| (&**path, rank, target)))
+            .flat_map(|(path, ranked)| ranked.iter().map(move |(rank, target)| (path, rank, target)))
     }
 }
 
@@ -112,5 +128,10 @@ mod tests {
         }
         assert!(table.find("api.example.com", "/a.B/D").is_none());
         assert_eq!(table.publish("/a.B/C", rank(Owner::Team, "api.example.com"), "second"), Err(&"exact"));
+        let before = table.clone();
+        assert!(table.unpublish("/a.B/C", &rank(Owner::Team, "api.example.com")));
+        assert!(!table.unpublish("/a.B/C", &rank(Owner::Team, "api.example.com")));
+        assert_eq!(table.find("api.example.com", "/a.B/C"), Some(&"wild"));
+        assert_eq!(before.find("api.example.com", "/a.B/C"), Some(&"exact"));
     }
 }

@@ -21,14 +21,13 @@ use crate::route::rest::hosts::Hosts;
 use crate::route::rest::path::Path;
 use crate::route::rest::trie::Methods;
 use crate::route::rest::trie::Route;
-use crate::route::rest::trie::Trie;
 use crate::schema::http::Prefix;
 use crate::schema::http::Rule;
 use crate::schema::http::percent::Malformed;
 use crate::schema::http::percent::Slash;
 
-/// REST routes by host, path and HTTP method. Immutable once built.
-#[derive(Debug)]
+/// REST routes by host, path and HTTP method. A copy shares with the other all that neither of them changes.
+#[derive(Debug, Clone)]
 pub struct RestTable<T> {
     hosts: Hosts<T>,
 }
@@ -105,24 +104,28 @@ impl<T> Default for RestTable<T> {
     }
 }
 
-impl<T> RestTable<T> {
+impl<T: Clone> RestTable<T> {
     /// Publishes `target` where `rule` says.
     ///
     /// # Errors
     /// What already stands there if rank, HTTP method and shape are the same; nothing is changed then, so
     /// whoever lets the first rule win goes on.
     pub fn publish(&mut self, rank: Rank, mount: &Mount, rule: &Rule, target: T) -> Result<(), &T> {
-        let trie = self.hosts.trie_mut(rank);
-        trie.publish(mount, rule, target)
+        self.hosts.trie_mut(&rank).publish(mount, rule, target)
     }
 
+    /// Takes away what was published where `rule` says. Whether anything was.
+    pub fn unpublish(&mut self, rank: &Rank, mount: &Mount, rule: &Rule) -> bool {
+        self.hosts.cut(rank, |trie| trie.unpublish(mount, rule))
+    }
+}
+
+impl<T> RestTable<T> {
     /// What `method` on `path` asks for on `host`. The path has no query and isn't decoded yet. HEAD is
     /// answered by GET routes where no rule names it.
     pub fn find<'t, 'p>(&'t self, host: &str, method: &http::Method, path: &'p str) -> Found<'t, 'p, T> {
-        let pick = |methods: &Methods, _: &[Route<T>]| methods.pick(method);
-        match self.walk(host, path, pick) {
-            Ok(Some((trie, route, path))) => {
-                let route = trie.route(route);
+        match self.walk(host, path, |methods| methods.pick(method)) {
+            Ok(Some((route, path))) => {
                 Found::Match { target: &route.target, captures: route.captures(&path) }
             }
             Ok(None) => match self.allowed(host, path) {
@@ -141,12 +144,9 @@ impl<T> RestTable<T> {
         path: &'p str,
         wanted: impl Fn(&T) -> bool,
     ) -> Found<'t, 'p, T> {
-        let pick = |methods: &Methods, routes: &[Route<T>]| {
-            methods.routes().find(|at| routes.get(*at).is_some_and(|route| wanted(&route.target)))
-        };
+        let pick = |methods: &'t Methods<T>| methods.routes().find(|route| wanted(&route.target));
         match self.walk(host, path, pick) {
-            Ok(Some((trie, route, path))) => {
-                let route = trie.route(route);
+            Ok(Some((route, path))) => {
                 Found::Match { target: &route.target, captures: route.captures(&path) }
             }
             Ok(None) => Found::NotFound,
@@ -160,7 +160,7 @@ impl<T> RestTable<T> {
     pub fn allowed<'t>(&'t self, host: &str, path: &str) -> Vec<&'t str> {
         let mut verbs = Vec::new();
         // Refusing each route walks through all of them.
-        let gather = |methods: &'t Methods, _: &[Route<T>]| {
+        let gather = |methods: &'t Methods<T>| {
             verbs.extend(methods.verbs());
             None
         };
@@ -172,13 +172,12 @@ impl<T> RestTable<T> {
 
     /// The first route that `pick` takes. Templates with a verb come first; where one of them fits the path,
     /// whatever its HTTP method, the verb is none of the data.
-    #[expect(clippy::type_complexity, reason = "one private step of three public ones")]
     fn walk<'t, 'p>(
         &'t self,
         host: &str,
         path: &'p str,
-        mut pick: impl FnMut(&'t Methods, &'t [Route<T>]) -> Option<usize>,
-    ) -> Result<Option<(&'t Trie<T>, usize, Path<'p>)>, BadPath> {
+        mut pick: impl FnMut(&'t Methods<T>) -> Option<&'t Route<T>>,
+    ) -> Result<Option<(&'t Route<T>, Path<'p>)>, BadPath> {
         let host = hosts::folded(host);
         let mut whole = None;
         let mut is_verb = false;
@@ -191,14 +190,14 @@ impl<T> RestTable<T> {
                 let end = trie.walk(&before, verb, &mut pick);
                 is_verb |= end.fits;
                 if let Some(route) = end.route {
-                    return Ok(Some((trie, route, before)));
+                    return Ok(Some((route, before)));
                 }
             }
             if is_verb {
                 continue;
             }
             if let Some(route) = trie.walk(path, trie::NO_VERB, &mut pick).route {
-                return Ok(Some((trie, route, path.clone())));
+                return Ok(Some((route, path.clone())));
             }
         }
         Ok(None)
@@ -466,7 +465,7 @@ mod tests {
         for path in ["/a".repeat(256), format!("{}/end", "/a".repeat(12)), format!("{}/b", "/a".repeat(255))]
         {
             let mut ends = 0;
-            let count = |_: &Methods, _: &[Route<u32>]| {
+            let count = |_: &Methods<u32>| {
                 ends += 1;
                 None
             };
@@ -560,6 +559,42 @@ mod tests {
                     prop_assert_eq!(allow, want);
                 }
                 Found::BadRequest(why) => prop_assert!(false, "{}", why),
+            }
+        }
+
+        #[test]
+        fn what_is_taken_away_leaves_nothing_behind(
+            rules in prop::collection::btree_map(
+                (template(), prop_oneof![Just("GET"), Just("POST"), Just("*")], 0..3_usize), any::<bool>(), 1..16),
+            paths in prop::collection::vec("(/(a|b|c|))(/(a|b|c|)){0,3}(:x|:y|:z)?", 8),
+        ) {
+            let host = |at: usize| rank(Owner::Team, ["*", "*.com", "a.com"][at]);
+            let publish = |table: &mut RestTable<String>, (template, verb, at): &(String, &str, usize)| {
+                let target = format!("{at} {verb} {template}");
+                assert!(table.publish(host(*at), &Mount::default(), &rule(verb, template), target).is_ok());
+            };
+            let (mut all, mut few) = (RestTable::default(), RestTable::default());
+            for (named, stays) in &rules {
+                publish(&mut all, named);
+                if *stays {
+                    publish(&mut few, named);
+                }
+            }
+            let mut cut = all.clone();
+            for ((template, verb, at), _) in rules.iter().filter(|(_, stays)| !**stays) {
+                assert!(cut.unpublish(&host(*at), &Mount::default(), &rule(verb, template)));
+                assert!(!cut.unpublish(&host(*at), &Mount::default(), &rule(verb, template)));
+            }
+            let mut again = cut.clone();
+            for (named, _) in rules.iter().filter(|(_, stays)| !**stays) {
+                publish(&mut again, named);
+            }
+            for path in paths.iter().map(String::as_str).chain(["/%zz"]) {
+                for (host, verb) in ["a.com", "b.com", "c.org"].into_iter().flat_map(|host| ["GET", "PUT"].map(|verb| (host, verb))) {
+                    let verb = method(verb);
+                    prop_assert_eq!(cut.find(host, &verb, path), few.find(host, &verb, path));
+                    prop_assert_eq!(again.find(host, &verb, path), all.find(host, &verb, path));
+                }
             }
         }
 

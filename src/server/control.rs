@@ -25,6 +25,7 @@ use crate::server::Setup;
 use crate::server::listeners::Listeners;
 use crate::server::modules;
 use crate::server::modules::Loaded;
+use crate::server::retire::Retiring;
 use crate::server::view::Served;
 use crate::server::view::own_service;
 use crate::snapshot;
@@ -57,6 +58,7 @@ pub(super) struct Control {
     state: Mutex<State>,
     /// Counts snapshots, for those who watch what is published.
     generations: Arc<watch::Sender<u64>>,
+    retiring: Retiring,
 }
 
 /// What the writer remembers between snapshots.
@@ -113,6 +115,7 @@ impl Control {
                 upstream_tls: HashMap::new(),
             }),
             generations,
+            retiring: Retiring::default(),
         })
     }
 
@@ -220,7 +223,7 @@ impl Control {
     fn swap(&self, state: &mut State, snapshot: snapshot::Snapshot) -> u64 {
         state.generation = snapshot.generation;
         self.observe.metrics.snapshot_generation.set(snapshot.generation);
-        self.current.store(Arc::new(snapshot));
+        self.retiring.take(self.current.swap(Arc::new(snapshot)));
         self.readiness.loaded();
         self.generations.send_replace(state.generation);
         state.generation
@@ -262,6 +265,11 @@ impl Control {
     /// Sees each new snapshot.
     pub(super) fn generations(&self) -> watch::Receiver<u64> {
         self.generations.subscribe()
+    }
+
+    /// What no longer serves.
+    pub(super) fn retiring(&self) -> &Retiring {
+        &self.retiring
     }
 
     pub(super) fn readiness(&self) -> &Readiness {

@@ -4,6 +4,7 @@ mod control;
 mod listeners;
 mod modules;
 mod reload;
+mod retire;
 mod view;
 
 use std::fmt;
@@ -298,6 +299,7 @@ pub fn publishers<'a>(
     let snapshot = compile(config)?;
     let path = format!("/{service}/{method}");
     let names: Vec<_> = snapshot
+        .served
         .routes
         .iter()
         .filter(|(known, _, _)| *known == path)

@@ -31,6 +31,7 @@ impl Control {
         let reflected = self.config().map_or(0, |config| reflected(&config).count());
         self.readiness().asking(reflected);
         runtime.spawn(self.clone().ask_servers());
+        runtime.spawn(self.clone().free_retired());
         if watch == Watch::Yes {
             let watched = Watcher::start(self.sources(), QUIET);
             let (watcher, changes) =

@@ -4,36 +4,31 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::bridge::rest::Endpoint;
-use crate::bridge::rest::Method as Messages;
-use crate::call::Dialect;
-use crate::call::nearest;
-use crate::config::fault::At;
+use http::HeaderName;
+
 use crate::config::fault::Diag;
 use crate::config::fault::Report;
 use crate::config::types;
 use crate::config::types::Config;
-use crate::config::types::Located;
 use crate::config::types::Slots;
 use crate::observe::Metrics;
-use crate::policy::Cors;
 use crate::policy::Kind;
-use crate::policy::Needs;
 use crate::policy::Policy;
-use crate::policy::merge;
-use crate::policy::merge::Levels;
-use crate::route::Owner;
-use crate::route::Rank;
+use crate::schema::Digest;
 use crate::schema::Schema;
-use crate::schema::Service;
 use crate::schema::http::ServiceConfig;
-use crate::snapshot::Api;
 use crate::snapshot::Document;
 use crate::snapshot::LIVE;
-use crate::snapshot::MethodPlan;
 use crate::snapshot::Modules;
 use crate::snapshot::Shadows;
 use crate::snapshot::Snapshot;
+use crate::snapshot::Tables;
+use crate::snapshot::Versions;
+use crate::snapshot::change::Basis;
+use crate::snapshot::unit::Unit;
+use crate::snapshot::unit::Version;
+use crate::snapshot::unit::cors;
+use crate::transcode::Plans;
 use crate::upstream::InProcess;
 use crate::upstream::Specs;
 use crate::upstream::Tls;
@@ -86,89 +81,174 @@ pub struct OwnService {
 
 /// Compiles a snapshot.
 ///
+/// Where nothing but versions of modules has changed since the one before, it costs by what has changed. The
+/// outcome is the same as without one before.
+///
 /// # Errors
 /// Every fault that only the descriptors show: unknown services and methods, HTTP rules that can't
 /// be served, and methods and paths that are published twice on the same host.
 pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Report> {
-    let mut build = Build { inputs, diag: Diag::new(), snapshot: Snapshot::empty(), conflicts: 0 };
-    build.snapshot.generation = inputs.generation;
-    build.snapshot.config = Some(inputs.config.clone());
-    build.snapshot.modules = inputs.modules.clone();
-    let none = Slots::default();
-    build.snapshot.cors = cors(&build.policies(&none, &none));
-    build.check_selectors();
-    for api in &inputs.config.apis {
-        build.api(api);
+    let mut build = Build::new(inputs);
+    if let Some(snapshot) = build.change() {
+        return Ok(snapshot);
     }
-    for own in inputs.own {
-        build.own(own);
-    }
-    build.own_documents();
-    build.end_of_conflicts();
-    build.diag.finish()?;
-    Ok(build.snapshot)
+    build.begin_anew();
+    build.whole()
 }
 
 pub(super) struct Build<'a> {
     pub(super) inputs: &'a Inputs<'a>,
     pub(super) diag: Diag,
-    pub(super) snapshot: Snapshot,
+    pub(super) served: Tables,
+    pub(super) labelled: HashMap<Arc<str>, Arc<Tables>>,
+    pub(super) contested: HashSet<Arc<str>>,
+    /// Whether faults and conflicts are told; otherwise they only end an attempt.
+    pub(super) tells: bool,
     /// Rules that another one goes before, by `rest.conflicts: first`.
     pub(super) conflicts: usize,
+    /// Faultless units of an attempt that came to nothing.
+    pub(super) fresh: HashMap<(Arc<str>, Arc<str>), Arc<Unit>>,
+    /// The compiled messages of versions, by the digest of their descriptors: also those of the snapshot before,
+    /// once any are asked for.
+    plans: Option<HashMap<Digest, Arc<Plans>>>,
+    /// The units of the snapshot before by the name of their API, where they may be taken over.
+    kept: HashMap<&'a str, (&'a types::Api, &'a Versions)>,
 }
 
-impl Build<'_> {
-    fn api(&mut self, api: &types::Api) {
-        let config = self.inputs.config.clone();
-        let labels = self.inputs.modules.get(&api.module);
-        let served = labels.and_then(|labels| Some((labels, labels.get(&api.label)?)));
-        let Some((labels, schema)) = served else { return self.no_descriptors(api) };
-        let module = config.modules.iter().find(|module| module.name == api.module);
-        if module.is_some_and(|module| module.rules.is_some()) && !self.inputs.rules.contains_key(&api.module)
-        {
-            return; // They are at fault; without them the methods would collide where they don't.
+impl<'a> Build<'a> {
+    pub(super) fn new(inputs: &'a Inputs<'a>) -> Self {
+        Self {
+            inputs,
+            diag: Diag::new(),
+            served: Tables::default(),
+            labelled: HashMap::new(),
+            contested: HashSet::new(),
+            tells: false,
+            conflicts: 0,
+            fresh: HashMap::new(),
+            plans: None,
+            kept: HashMap::new(),
         }
-        let Some(upstream) = self.upstream(api) else { return };
-        let services = self.services(api, schema);
-        self.check_rules(api, &services);
-        let rest = self.rest(api, schema);
-        let cast = self.shadow(api, labels, schema);
-        let speaks_rest = api.dialects.contains(&types::Dialect::Rest);
-        let published = Arc::new(Api {
-            name: api.name.as_str().into(),
-            hosts: api.hosts.iter().map(|host| host.value.clone()).collect(),
-            dialects: api.dialects.iter().map(|dialect| dialect_of(*dialect)).collect(),
-            services: services.iter().map(|service| service.name.clone()).collect(),
-            schema: schema.clone(),
-            upstream: Some(upstream.clone()),
-            shadow: cast.as_ref().map(|cast| cast.shadow.clone()),
-        });
+    }
+
+    /// Forgets what an attempt came to, but for its faultless units.
+    fn begin_anew(&mut self) {
+        self.diag = Diag::new();
+        self.served = Tables::default();
+        self.labelled = HashMap::new();
+        self.contested = HashSet::new();
+        self.tells = true;
+        let Some(before) = self.inputs.before else { return };
+        let Some(config) = &before.config else { return };
+        if before.basis.as_ref().is_some_and(|basis| basis.fits_units(config, self.inputs)) {
+            let sections = config.apis.iter().zip(&before.units);
+            self.kept = sections.map(|(api, units)| (api.name.as_str(), (api, units))).collect();
+        }
+    }
+
+    /// Compiles all of it; of the snapshot before, units that are still right are taken over.
+    fn whole(mut self) -> Result<Snapshot, Report> {
+        let inputs = self.inputs;
         let none = Slots::default();
-        let common = self.policies(&api.policies, &none);
-        let mut documented = Vec::new();
-        for service in &services {
-            for rpc in &service.methods {
-                let rule = api
-                    .methods
-                    .iter()
-                    .find(|rule| *rule.service == *rpc.method.service && *rule.method == *rpc.method.name);
-                let policies = match rule {
-                    Some(rule) if !rule.policies.is_empty() => self.policies(&api.policies, &rule.policies),
-                    _ => common.clone(),
-                };
-                let messages = rest.method(rpc);
-                let shadow = cast.as_ref().and_then(|cast| cast.watch(rpc, messages.as_deref()));
-                let plan =
-                    self.plan(&published, &rpc.method, policies, upstream.clone(), messages, speaks_rest);
-                let plan = Arc::new(MethodPlan { shadow, ..plan });
-                self.publish(api, plan.clone());
-                if speaks_rest {
-                    documented.push((rpc, self.publish_rules(api, &rest, rpc, &plan)));
-                }
+        let mut snapshot = Snapshot::empty();
+        snapshot.generation = inputs.generation;
+        snapshot.config = Some(inputs.config.clone());
+        snapshot.modules = inputs.modules.clone();
+        snapshot.basis = Some(Arc::new(Basis::of(inputs)));
+        snapshot.label_headers = label_headers(&inputs.config);
+        snapshot.cors = cors(&self.policies(&none, &none));
+        self.check_selectors(|_| true);
+        for api in &inputs.config.apis {
+            let versions = self.versions(api, None);
+            for unit in versions.served.iter().chain(&versions.others) {
+                self.publish(api, unit);
+            }
+            snapshot.units.push(versions);
+        }
+        for own in inputs.own {
+            if let Some(unit) = self.compile_own(own) {
+                self.publish_own(&unit);
+                snapshot.own.push(Arc::new(unit));
             }
         }
-        self.document(api, schema, &documented, cors(&common));
-        self.snapshot.apis.push(published);
+        self.publish_own_documents();
+        self.end_of_conflicts();
+        std::mem::take(&mut self.diag).finish()?;
+        self.finish(&mut snapshot);
+        Ok(snapshot)
+    }
+
+    /// Puts the tables into a snapshot whose units are known.
+    pub(super) fn finish(&mut self, snapshot: &mut Snapshot) {
+        snapshot.served = std::mem::take(&mut self.served);
+        snapshot.labelled = std::mem::take(&mut self.labelled);
+        snapshot.labelled.retain(|_, tables| !tables.routes.is_empty());
+        snapshot.contested = Arc::new(std::mem::take(&mut self.contested));
+        let served = snapshot.units.iter().filter_map(|versions| versions.served.as_ref());
+        snapshot.apis = served.chain(&snapshot.own).map(|unit| unit.api.clone()).collect();
+    }
+
+    /// The units of one API, where it may be served at all; those of `before` that are still right among them.
+    pub(super) fn versions(&mut self, api: &types::Api, before: Option<&Versions>) -> Versions {
+        let inputs = self.inputs;
+        let labels = inputs.modules.get(&api.module);
+        let schema = labels.and_then(|labels| labels.get(&api.label));
+        if schema.is_none() {
+            self.no_version(api);
+        }
+        let module = inputs.config.modules.iter().find(|module| module.name == api.module);
+        if module.is_some_and(|module| module.rules.is_some()) && !inputs.rules.contains_key(&api.module) {
+            return Versions::default(); // They are at fault; without them the methods would collide where they don't.
+        }
+        let Some(upstream) = self.upstream(api) else { return Versions::default() };
+        let beside = schema.and_then(|schema| self.beside(api, labels?, schema));
+        let asked = labels.filter(|_| api.label_header.is_some());
+        let others = asked.into_iter().flat_map(|labels| labels.iter());
+        let others: Vec<_> = others.filter(|(label, _)| *label != api.label).collect();
+        let mut unit = |label, schema, beside| {
+            self.unit(Version { api, label, schema, beside, upstream: &upstream }, before)
+        };
+        Versions {
+            served: schema.map(|schema| unit(&api.label, schema, beside)),
+            others: others.into_iter().map(|(label, schema)| unit(label, schema, None)).collect(),
+        }
+    }
+
+    /// One version of an API: one that is there already, if it is right.
+    fn unit(&mut self, version: Version<'_>, before: Option<&Versions>) -> Arc<Unit> {
+        let Version { api, label, schema, beside, .. } = version;
+        let is_right = |unit: &&Arc<Unit>| {
+            *unit.api.label == *label
+                && unit.api.schema.digest() == schema.digest()
+                && unit.api.shadow.as_ref().map(|shadow| shadow.digest()) == beside.map(Schema::digest)
+        };
+        if let Some(unit) = before.and_then(|versions| versions.all().find(is_right)) {
+            return unit.clone();
+        }
+        let key = (Arc::from(api.name.as_str()), Arc::from(label));
+        if let Some(unit) = self.fresh.get(&key) {
+            return unit.clone();
+        }
+        if let Some((section, versions)) = self.kept.get(api.name.as_str())
+            && *section == api
+            && self.has_same_rules(api)
+            && let Some(unit) = versions.all().find(is_right)
+            && unit.api.upstream.as_ref().is_some_and(|before| before.is(version.upstream))
+        {
+            return unit.clone();
+        }
+        let unit = Arc::new(self.compile_unit(version));
+        if !self.tells && self.diag.is_clean() {
+            self.fresh.insert(key, unit.clone());
+        }
+        unit
+    }
+
+    /// Whether an API's module has the same service configuration as before.
+    fn has_same_rules(&self, api: &types::Api) -> bool {
+        let before = self.inputs.before.and_then(|before| before.basis.as_ref());
+        let before = before.and_then(|basis| basis.rules.get(&api.module));
+        before.map(Arc::as_ptr) == self.inputs.rules.get(&api.module).map(Arc::as_ptr)
     }
 
     /// Where the calls of an API go; `None` where that is at fault.
@@ -185,7 +265,7 @@ impl Build<'_> {
 
     /// Without its version an API is left out: it may yet be pushed, or told by a server. What nobody pushes has
     /// one label alone.
-    fn no_descriptors(&mut self, api: &types::Api) {
+    fn no_version(&mut self, api: &types::Api) {
         let module = self.inputs.config.modules.iter().find(|module| module.name == api.module);
         let is_pushed = module.is_none_or(|module| matches!(module.source, types::ModuleSource::Upload));
         if !is_pushed && api.label != LIVE {
@@ -197,155 +277,33 @@ impl Build<'_> {
         }
     }
 
-    /// The services of an API: those it lists, or all of the module's but those that every
-    /// gateway serves itself.
-    fn services<'s>(&mut self, api: &types::Api, schema: &'s Schema) -> Vec<&'s Service> {
-        if api.services.is_empty() {
-            let own = |service: &&Service| !self.inputs.own.iter().any(|own| own.service == service.name);
-            return schema.services().iter().filter(own).collect();
-        }
-        let mut found = Vec::new();
-        for Located { value, at } in &api.services {
-            match schema.service(value) {
-                Some(service) => found.push(service),
-                None => {
-                    let known = schema.services().iter().map(|service| &*service.name);
-                    let help = did_you_mean(value, known, "the module declares no service");
-                    self.diag.fault(
-                        at,
-                        format!("module \"{}\" has no service \"{value}\"", api.module),
-                        help,
-                    );
-                }
-            }
-        }
-        found
-    }
-
-    fn check_rules(&mut self, api: &types::Api, services: &[&Service]) {
-        for rule in &api.methods {
-            let service = services.iter().find(|service| *service.name == *rule.service);
-            let names: Vec<String> = services
-                .iter()
-                .flat_map(|service| service.methods.iter())
-                .map(|rpc| format!("{}/{}", rpc.method.service, rpc.method.name))
-                .collect();
-            let known = service.is_some_and(|s| s.methods.iter().any(|rpc| *rpc.method.name == *rule.method));
-            if !known {
-                let asked = format!("{}/{}", rule.service, rule.method);
-                let help = did_you_mean(&asked, names.iter().map(String::as_str), "the API has no method");
-                self.diag.fault(&rule.at, format!("API \"{}\" has no method \"{asked}\"", api.name), help);
-            }
-        }
-    }
-
-    fn policies(&mut self, api: &Slots, method: &Slots) -> Arc<[Arc<dyn Policy>]> {
-        let config = self.inputs.config.clone();
-        let levels = Levels { general: &config.policies, api, method, enforced: &config.enforced };
-        let effective = merge::effective(self.inputs.kinds, levels);
-        let mut policies = merge::compile(self.inputs.kinds, &effective, &mut self.diag);
-        policies.extend(self.inputs.extra.iter().cloned());
-        policies.into()
-    }
-
-    fn plan(
-        &self,
-        api: &Arc<Api>,
-        method: &Arc<crate::call::Method>,
-        policies: Arc<[Arc<dyn Policy>]>,
-        upstream: Upstream,
-        messages: Option<Arc<Messages>>,
-        speaks_rest: bool,
-    ) -> MethodPlan {
-        let needs = policies.iter().map(|policy| policy.needs()).max().unwrap_or(Needs::Head);
-        let cors = cors(&policies);
-        let series = self.inputs.metrics.series(&api.name, &method.path);
-        let (method, api) = (method.clone(), api.clone());
-        let json = messages.clone().filter(|_| speaks_rest);
-        let json = json.and_then(|messages| Endpoint::without_rule(messages).ok()).map(Arc::new);
-        MethodPlan { method, api, policies, needs, shadow: None, cors, series, upstream, messages, json }
-    }
-
-    fn publish(&mut self, api: &types::Api, plan: Arc<MethodPlan>) {
-        for Located { value: host, at } in &api.hosts {
-            let rank = Rank { owner: Owner::Team, host: host.clone() };
-            if let Err(there) = self.snapshot.routes.publish(&plan.method.path, rank, plan.clone()) {
-                // One fault a service is enough: all its methods collide.
-                let first = there.api.schema.service(&plan.method.service);
-                if first
-                    .and_then(|s| s.methods.first())
-                    .is_some_and(|rpc| rpc.method.path == plan.method.path)
-                {
-                    let other = there.api.name.clone();
-                    self.collision(api, &other, &plan.method.service, host.to_string().as_str(), at);
-                }
-            }
-        }
-    }
-
-    fn collision(&mut self, api: &types::Api, other: &str, service: &str, host: &str, at: &At) {
-        let at = if at.line == 0 { &api.at } else { at };
-        let problem = format!(
-            "service \"{service}\" is published on host \"{host}\" by API \"{other}\" and by API \"{}\"",
-            api.name
-        );
-        self.diag.fault(at, problem, "give one of them other `hosts`, or list other `services`");
-    }
-
-    fn own(&mut self, own: &OwnService) {
-        let Some(service) = own.schema.service(&own.service) else { return };
-        let none = Slots::default();
-        let policies = self.policies(&none, &none);
-        let hosts = vec![crate::config::host::HostPattern::Any];
-        let api = Arc::new(Api {
-            name: "".into(),
-            hosts: hosts.clone(),
-            dialects: vec![Dialect::Grpc, Dialect::GrpcWeb, Dialect::Connect],
-            services: vec![service.name.clone()],
-            schema: own.schema.clone(),
-            upstream: None,
-            shadow: None,
+    /// The compiled messages of a version.
+    pub(super) fn plans(&mut self, schema: &Schema) -> Arc<Plans> {
+        let before = self.inputs.before;
+        let known = self.plans.get_or_insert_with(|| {
+            let units = before
+                .into_iter()
+                .flat_map(|before| before.units.iter().flat_map(Versions::all).chain(&before.own));
+            units.map(|unit| (unit.api.schema.digest(), unit.plans.clone())).collect()
         });
-        let rest = self.own_rest(&own.schema);
-        for rpc in &service.methods {
-            let run = Upstream::InProcess(own.run.clone());
-            let plan = self.plan(&api, &rpc.method, policies.clone(), run, rest.method(rpc), false);
-            let rank = Rank { owner: Owner::Gateway, host: hosts[0].clone() };
-            // The gateway's services are its own choice: no two are alike.
-            let _ = self.snapshot.routes.publish(&rpc.method.path, rank, Arc::new(plan));
-        }
-        self.snapshot.apis.push(api);
+        let make = || Arc::new(Plans::new(schema.pool().clone(), schema.traits().clone()));
+        known.entry(schema.digest()).or_insert_with(make).clone()
     }
 }
 
-/// What the policies of a method say about web pages.
-fn cors(policies: &[Arc<dyn Policy>]) -> Option<Cors> {
-    policies.iter().find_map(|policy| policy.cors())
-}
-
-fn dialect_of(dialect: types::Dialect) -> Dialect {
-    match dialect {
-        types::Dialect::Grpc => Dialect::Grpc,
-        types::Dialect::GrpcWeb => Dialect::GrpcWeb,
-        types::Dialect::Connect => Dialect::Connect,
-        types::Dialect::Rest => Dialect::Rest,
+impl Versions {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Unit>> {
+        self.served.iter().chain(&self.others)
     }
 }
 
-fn did_you_mean<'a>(asked: &str, known: impl Iterator<Item = &'a str>, none: &str) -> String {
-    let known: HashSet<&str> = known.collect();
-    let mut known: Vec<&str> = known.into_iter().collect();
-    known.sort_unstable();
-    if known.is_empty() {
-        return none.into();
-    }
-    match nearest(asked, known.iter().copied()) {
-        Some(near) => format!("did you mean \"{near}\"?"),
-        None => {
-            known.truncate(NAMES_SHOWN);
-            format!("write one of: {}", known.join(", "))
+/// Each once, in the order of the APIs.
+fn label_headers(config: &Config) -> Arc<[HeaderName]> {
+    let mut names: Vec<HeaderName> = Vec::new();
+    for name in config.apis.iter().filter_map(|api| api.label_header.as_ref()) {
+        if !names.contains(name) {
+            names.push(name.clone());
         }
     }
+    names.into()
 }
-
-const NAMES_SHOWN: usize = 8;

@@ -22,9 +22,7 @@ pub(super) struct Conflicts {
 impl Conflicts {
     pub(super) fn add(&mut self, target: &RestTarget, host: &HostPattern) {
         let is_same = |(known, _): &&mut (RestTarget, _)| match (known, target) {
-            (RestTarget::Rule(known), RestTarget::Rule(route)) => {
-                Arc::ptr_eq(&known.plan, &route.plan) && known.template == route.template
-            }
+            (RestTarget::Rule(known), RestTarget::Rule(route)) => Arc::ptr_eq(&known.rule, &route.rule),
             (RestTarget::Document(known), RestTarget::Document(document)) => Arc::ptr_eq(known, document),
             _ => false,
         };
@@ -42,13 +40,8 @@ impl Conflicts {
 
 impl Build<'_> {
     /// Refuses a rule that others go before, or warns where the configuration lets the first one serve.
-    pub(super) fn report(
-        &mut self,
-        api: &types::Api,
-        rule: &Rule,
-        plan: &Arc<MethodPlan>,
-        conflicts: Conflicts,
-    ) {
+    pub(super) fn report(&mut self, api: &types::Api, route: &RestRoute, conflicts: Conflicts) {
+        let (rule, plan) = (&*route.rule, &route.plan);
         for (first, hosts) in conflicts.there {
             let first = match first {
                 RestTarget::Rule(first) => first,
@@ -87,7 +80,7 @@ impl Build<'_> {
         for (first, hosts) in conflicts.there {
             let first = match first {
                 RestTarget::Rule(route) => {
-                    self.document_and_rule(document, &hosts, &route.plan, &route.at);
+                    self.document_and_rule(document, &hosts, &route.plan, &route.rule.at);
                     continue;
                 }
                 RestTarget::Document(first) => first,
@@ -145,10 +138,10 @@ impl Build<'_> {
         }
     }
 
-    /// Refuses rules of service configurations that are for no method.
-    pub(super) fn check_selectors(&mut self) {
+    /// Refuses rules of service configurations, of the modules that are wanted, that are for no method.
+    pub(super) fn check_selectors(&mut self, is_wanted: impl Fn(&str) -> bool) {
         let config = self.inputs.config.clone();
-        for module in &config.modules {
+        for module in config.modules.iter().filter(|module| is_wanted(&module.name)) {
             let Some(rules) = self.inputs.rules.get(&module.name) else { continue };
             // What other labels point at may have methods that are new, or gone.
             let labels = self.inputs.modules.get(&module.name);
@@ -181,18 +174,21 @@ fn problem(
     let path = format!("{} {}{}", rule.verb, api.rest.prefix, rule.template);
     let places = places(hosts);
     let (one, other) = (full_name(&first.plan), full_name(plan));
-    let mut known = vec![place(&first.at, &one).to_owned()];
-    if first.template != rule.template.text {
-        known.push(format!("as {}", first.template));
+    let mut known = vec![place(&first.rule.at, &one).to_owned()];
+    let mut new = vec![place(&rule.at, &other).to_owned()];
+    if first.rule.template.text != rule.template.text {
+        known.push(format!("as {}", first.rule.template));
     }
     if first.plan.api.name != plan.api.name {
-        known.push(format!("API \"{}\"", first.plan.api.name));
+        for (place, plan) in [(&mut known, &*first.plan), (&mut new, plan)] {
+            place.push(format!("API \"{}\" of module \"{}\"", plan.api.name, plan.api.module));
+        }
     }
-    let known = known.join(", ");
+    let (known, new) = (known.join(", "), new.join(", "));
     if first.plan.method.path == plan.method.path {
         return format!("{path} {places} is claimed twice by {one} ({known})");
     }
-    format!("{path} {places} is claimed by {one} ({known}) and by {other} ({})", place(&rule.at, &other))
+    format!("{path} {places} is claimed by {one} ({known}) and by {other} ({new})")
 }
 
 fn places(hosts: &[HostPattern]) -> String {

@@ -34,6 +34,11 @@ impl Labels {
         Arc::make_mut(&mut self.by_label).remove(label)
     }
 
+    /// Whether both are copies of one, and neither has changed since.
+    pub(super) fn shares(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.by_label, &other.by_label)
+    }
+
     /// All labels, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Schema)> {
         self.by_label.iter().map(|(label, schema)| (&**label, schema))

@@ -1,23 +1,34 @@
 //! All configuration and descriptors, compiled: immutable, and swapped whole.
+//!
+//! Each API is compiled into a [`Unit`] for each label that it serves. A change of modules compiles those units
+//! anew that it touches, and the tables of the next snapshot share all else with those before: it costs by its
+//! own size.
 
+mod change;
 mod compile;
 mod conflict;
 mod labels;
+mod publish;
 mod rest;
+mod retired;
 mod shadow;
+mod unit;
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::HeaderMap;
+use http::HeaderName;
 
 pub use compile::Inputs;
 pub use compile::OwnService;
 pub use compile::compile;
 pub use labels::LIVE;
 pub use labels::Labels;
+pub use retired::Retired;
 pub use shadow::Copy;
 pub use shadow::Direction;
 pub use shadow::Shadow;
@@ -39,9 +50,10 @@ use crate::policy::Needs;
 use crate::policy::Policy;
 use crate::route::Table;
 use crate::route::rest::RestTable;
-use crate::schema::Digest;
 use crate::schema::Schema;
-use crate::transcode::Plans;
+use crate::schema::http::Rule;
+use crate::snapshot::change::Basis;
+use crate::snapshot::unit::Unit;
 use crate::upstream::Upstream;
 
 /// The snapshot that serves.
@@ -52,20 +64,46 @@ pub type Current = ArcSwap<Snapshot>;
 pub struct Snapshot {
     /// Counts from 1; 0 is the empty one before the first.
     pub generation: u64,
-    /// Methods by path and host.
-    pub routes: Table<Arc<MethodPlan>>,
-    /// REST paths: the rules of the methods, and what is served as it is.
-    pub rest: RestTable<RestTarget>,
+    /// What is published.
+    pub served: Tables,
+    /// By label, what calls get that ask for it: other versions of APIs that have a `label_header`.
+    pub labelled: HashMap<Arc<str>, Arc<Tables>>,
+    /// The headers by which calls may ask for another label.
+    pub label_headers: Arc<[HeaderName]>,
     /// What web pages may do where nothing is published.
     pub cors: Option<Cors>,
-    /// The compiled messages of each module, by the digest of its descriptors.
-    pub plans: HashMap<Digest, Arc<Plans>>,
     /// What is published, the gateway's own services last.
     pub apis: Vec<Arc<Api>>,
     /// The descriptors of each module, by its name.
     pub modules: Modules,
     /// What it was compiled from.
     pub config: Option<Arc<Config>>,
+    /// The parts of each API of the configuration, in their order.
+    units: Vec<Versions>,
+    /// The gateway's own services.
+    own: Vec<Arc<Unit>>,
+    /// Names of the APIs that meet others, or themselves, on some path.
+    contested: Arc<HashSet<Arc<str>>>,
+    /// What else it was compiled from.
+    basis: Option<Arc<Basis>>,
+}
+
+/// What is published, by where it is. A copy costs little.
+#[derive(Debug, Clone, Default)]
+pub struct Tables {
+    /// Methods by path and host.
+    pub routes: Table<Arc<MethodPlan>>,
+    /// REST paths: the rules of the methods, and what is served as it is.
+    pub rest: RestTable<RestTarget>,
+}
+
+/// The versions of one API.
+#[derive(Debug, Clone, Default)]
+struct Versions {
+    /// Of the label that it serves; none where that has no version yet.
+    served: Option<Arc<Unit>>,
+    /// Of the labels that calls may ask for.
+    others: Vec<Arc<Unit>>,
 }
 
 impl Snapshot {
@@ -73,13 +111,17 @@ impl Snapshot {
     pub fn empty() -> Self {
         Self {
             generation: 0,
-            routes: Table::default(),
-            rest: RestTable::default(),
+            served: Tables::default(),
+            labelled: HashMap::new(),
+            label_headers: Arc::new([]),
             cors: None,
-            plans: HashMap::new(),
             apis: Vec::new(),
             modules: Modules::new(),
             config: None,
+            units: Vec::new(),
+            own: Vec::new(),
+            contested: Arc::default(),
+            basis: None,
         }
     }
 
@@ -89,11 +131,17 @@ impl Snapshot {
     }
 }
 
-/// One API, as the calls see it. A call holds it, not the snapshot.
+/// One version of an API, as the calls see it. A call holds it, not the snapshot.
 #[derive(Debug)]
 pub struct Api {
     /// Its name; empty for the gateway's own services.
     pub name: Arc<str>,
+    /// The name of its module; empty for the gateway's own services.
+    pub module: Arc<str>,
+    /// The label whose version it is.
+    pub label: Arc<str>,
+    /// The header by which a call asks for another label.
+    pub label_header: Option<HeaderName>,
     /// Where it answers.
     pub hosts: Vec<HostPattern>,
     /// What clients may speak.
@@ -159,10 +207,8 @@ pub struct RestRoute {
     pub plan: Arc<MethodPlan>,
     /// The rule of this path.
     pub endpoint: Arc<Endpoint>,
-    /// Where the rule stands, for messages.
-    pub at: Box<str>,
-    /// Its template as it was written, for messages.
-    pub template: Box<str>,
+    /// The rule as it was written.
+    pub rule: Arc<Rule>,
 }
 
 /// What is served as it is: the OpenAPI document of an API, or a page of the embedding program.

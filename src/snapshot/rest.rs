@@ -12,8 +12,6 @@ use crate::bridge::rest::errors::ErrorForm;
 use crate::config::types;
 use crate::openapi;
 use crate::policy::Cors;
-use crate::route::Owner;
-use crate::route::Rank;
 use crate::route::rest::Expansion;
 use crate::route::rest::Mount;
 use crate::schema::Rpc;
@@ -23,9 +21,9 @@ use crate::schema::http::ServiceConfig;
 use crate::snapshot::Document;
 use crate::snapshot::MethodPlan;
 use crate::snapshot::RestRoute;
-use crate::snapshot::RestTarget;
 use crate::snapshot::compile::Build;
-use crate::snapshot::conflict::Conflicts;
+use crate::snapshot::unit::Unit;
+use crate::snapshot::unit::Version;
 use crate::transcode::BindOptions;
 use crate::transcode::Int64;
 use crate::transcode::Plans;
@@ -36,11 +34,11 @@ use crate::transcode::WriteOptions;
 
 /// What the methods of one API share.
 pub(super) struct Rest {
-    plans: Arc<Plans>,
+    pub(super) plans: Arc<Plans>,
     options: Arc<Options>,
     config: Option<Arc<ServiceConfig>>,
     grammar: http::Grammar,
-    mount: Mount,
+    pub(super) mount: Mount,
 }
 
 impl Rest {
@@ -59,15 +57,6 @@ impl Rest {
 }
 
 impl Build<'_> {
-    pub(super) fn plans(&mut self, schema: &Schema) -> Arc<Plans> {
-        let digest = schema.digest();
-        let before = self.inputs.before.and_then(|before| before.plans.get(&digest)).cloned();
-        let plans = self.snapshot.plans.entry(digest).or_insert_with(|| {
-            before.unwrap_or_else(|| Arc::new(Plans::new(schema.pool().clone(), schema.traits().clone())))
-        });
-        plans.clone()
-    }
-
     /// How the JSON of the gateway's own services is read and written.
     pub(super) fn own_rest(&mut self, schema: &Schema) -> Rest {
         Rest {
@@ -79,8 +68,9 @@ impl Build<'_> {
         }
     }
 
-    pub(super) fn rest(&mut self, api: &types::Api, schema: &Schema) -> Rest {
-        let (plans, options) = (self.plans(schema), Arc::new(options(&api.rest)));
+    pub(super) fn rest(&mut self, version: Version<'_>) -> Rest {
+        let api = version.api;
+        let (plans, options) = (self.plans(version.schema), Arc::new(options(&api.rest)));
         let config = self.inputs.rules.get(&api.module).cloned();
         let decode_all = api.rest.decode_slashes
             || config.as_ref().and_then(|config| config.fully_decode_reserved_expansion()).unwrap_or(false);
@@ -100,53 +90,57 @@ impl Build<'_> {
         Rest { plans, options, config, grammar, mount: Mount { prefix, expansion } }
     }
 
-    /// Publishes the rules of one method on every host of its API, and returns those that are served on any.
-    pub(super) fn publish_rules(
+    /// The rules of one method that can be served.
+    pub(super) fn rules(
         &mut self,
-        api: &types::Api,
+        version: Version<'_>,
         rest: &Rest,
         rpc: &Rpc,
         plan: &Arc<MethodPlan>,
-    ) -> Vec<http::Rule> {
-        let (mut rules, faults) =
-            http::rules_and_faults(&rpc.descriptor, rest.grammar, rest.config.as_deref());
+    ) -> Vec<RestRoute> {
+        let api = version.api;
+        let whose = match version.is_served() {
+            true => String::new(),
+            false => format!("label \"{}\": ", version.label),
+        };
+        let (rules, faults) = http::rules_and_faults(&rpc.descriptor, rest.grammar, rest.config.as_deref());
         for fault in faults {
             let line = fault.line.map(|line| format!(":{line}")).unwrap_or_default();
-            let problem = format!("{}{line}: {}", fault.file, fault.problem);
+            let problem = format!("{whose}{}{line}: {}", fault.file, fault.problem);
             self.diag.fault(&api.module_at, problem, fault.help);
         }
-        let Some(method) = plan.messages.clone() else { return rules };
-        rules.retain(|rule| match Endpoint::new(method.clone(), rule) {
-            Ok(endpoint) => self.publish_rule(api, &rest.mount, rule, plan, &Arc::new(endpoint)),
-            Err(problem) => {
-                let problem = format!("{}: {} {}: {problem}", rule.at, rule.verb, rule.template);
-                self.diag.fault(
-                    &api.module_at,
-                    problem,
-                    "write fields as the .proto file of the message names them",
-                );
-                false
+        let Some(method) = &plan.messages else { return Vec::new() };
+        let mut routes = Vec::with_capacity(rules.len());
+        for rule in rules {
+            match Endpoint::new(method.clone(), &rule) {
+                Ok(endpoint) => {
+                    let (endpoint, rule) = (Arc::new(endpoint), Arc::new(rule));
+                    routes.push(RestRoute { plan: plan.clone(), endpoint, rule });
+                }
+                Err(problem) => {
+                    let problem = format!("{whose}{}: {} {}: {problem}", rule.at, rule.verb, rule.template);
+                    let help = "write fields as the .proto file of the message names them";
+                    self.diag.fault(&api.module_at, problem, help);
+                }
             }
-        });
-        rules
+        }
+        routes
     }
 
-    /// Writes the OpenAPI document of an API that serves one, and publishes it on every host of its API.
+    /// Writes the OpenAPI document of an API that serves one.
     pub(super) fn document(
         &mut self,
         api: &types::Api,
         schema: &Schema,
-        methods: &[(&Rpc, Vec<http::Rule>)],
+        methods: &[(&Rpc, Vec<RestRoute>)],
         cors: Option<Cors>,
-    ) {
-        let Some(path) = &api.openapi else { return };
-        let template = match plain_path(&path.value) {
-            Ok(template) => template,
-            Err(problem) => {
-                let problem = format!("\"{}\" is no path for a document: {problem}", path.value);
-                return self.diag.fault(&path.at, problem, "write plain segments, such as /openapi.json");
-            }
-        };
+    ) -> Option<Arc<Document>> {
+        let path = api.openapi.as_ref()?;
+        if let Err(problem) = plain_path(&path.value) {
+            let problem = format!("\"{}\" is no path for a document: {problem}", path.value);
+            self.diag.fault(&path.at, problem, "write plain segments, such as /openapi.json");
+            return None;
+        }
         let options = openapi::Options {
             prefix: &api.rest.prefix,
             preserve_names: api.rest.preserve_names,
@@ -160,9 +154,13 @@ impl Build<'_> {
             bare: bare(&api.dialects),
             ..openapi::Options::default()
         };
+        let rules =
+            |routes: &[RestRoute]| routes.iter().map(|route| http::Rule::clone(&route.rule)).collect();
+        let methods: Vec<(&Rpc, Vec<http::Rule>)> =
+            methods.iter().map(|(rpc, routes)| (*rpc, rules(routes))).collect();
         let methods = methods.iter().map(|(rpc, rules)| (*rpc, rules.as_slice()));
         let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))].into_iter().collect();
-        let document = Document {
+        Some(Arc::new(Document {
             api: api.name.as_str().into(),
             path: path.value.as_str().into(),
             hosts: api.hosts.iter().map(|host| host.value.clone()).collect(),
@@ -170,58 +168,35 @@ impl Build<'_> {
             text: openapi::document(schema, methods, &options).into(),
             headers,
             cors,
-        };
-        self.publish_document(Owner::Team, template, Arc::new(document));
+        }))
     }
 
-    /// Publishes the pages of the embedding program, behind all that an API has on their paths.
-    pub(super) fn own_documents(&mut self) {
-        for document in self.inputs.documents {
-            if let Ok(template) = plain_path(&document.path) {
-                self.publish_document(Owner::Gateway, template, Arc::new(document.clone()));
-            }
-        }
-    }
-
-    fn publish_document(&mut self, owner: Owner, template: http::Template, document: Arc<Document>) {
-        let (body, at) = (http::BodyRule::None, "".into());
-        let rule = http::Rule { verb: http::Verb::Get, template, body, response_body: None, at };
-        let mut conflicts = Conflicts::default();
-        for host in &document.hosts {
-            let rank = Rank { owner, host: host.clone() };
-            let target = RestTarget::Document(document.clone());
-            if let Err(there) = self.snapshot.rest.publish(rank, &Mount::default(), &rule, target) {
-                conflicts.add(there, host);
-            }
-        }
-        self.report_document(&document, conflicts);
-    }
-
-    /// Whether any host serves it.
-    fn publish_rule(
+    /// The document of a unit some of whose rules are served on no host, since others go before them.
+    pub(super) fn document_without(
         &mut self,
         api: &types::Api,
-        mount: &Mount,
-        rule: &http::Rule,
-        plan: &Arc<MethodPlan>,
-        endpoint: &Arc<Endpoint>,
-    ) -> bool {
-        let mut conflicts = Conflicts::default();
-        for host in &api.hosts {
-            let rank = Rank { owner: Owner::Team, host: host.value.clone() };
-            let route = RestRoute {
-                plan: plan.clone(),
-                endpoint: endpoint.clone(),
-                at: rule.at.clone(),
-                template: rule.template.text.clone(),
-            };
-            if let Err(there) = self.snapshot.rest.publish(rank, mount, rule, RestTarget::Rule(route)) {
-                conflicts.add(there, &host.value);
+        unit: &Unit,
+        unserved: &[&Arc<http::Rule>],
+    ) -> Option<Arc<Document>> {
+        unit.document.as_ref()?;
+        let mut methods: Vec<(&Rpc, Vec<RestRoute>)> = unit
+            .methods
+            .iter()
+            .filter_map(|plan| Some((unit.api.schema.method(&plan.method.path)?, Vec::new())))
+            .collect();
+        let mut at = 0;
+        for route in
+            unit.rules.iter().filter(|route| !unserved.iter().any(|rule| Arc::ptr_eq(rule, &route.rule)))
+        {
+            // Both are in the order of methods.
+            while methods.get(at).is_some_and(|(rpc, _)| rpc.method.path != route.plan.method.path) {
+                at += 1;
+            }
+            if let Some((_, routes)) = methods.get_mut(at) {
+                routes.push(route.clone());
             }
         }
-        let served = conflicts.hosts() < api.hosts.len();
-        self.report(api, rule, plan, conflicts);
-        served
+        self.document(api, &unit.api.schema, &methods, unit.cors.clone())
     }
 }
 
@@ -237,7 +212,7 @@ fn bare(dialects: &[types::Dialect]) -> openapi::Bare {
 }
 
 /// A path as the template that only this path fits.
-fn plain_path(path: &str) -> Result<http::Template, String> {
+pub(super) fn plain_path(path: &str) -> Result<http::Template, String> {
     let grammar = http::Grammar { allow_root: true, ..http::Grammar::default() };
     let template = http::Template::parse(path, grammar)
         .map_err(|error| format!("at character {}: {}", error.at, error.problem))?;

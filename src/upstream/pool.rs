@@ -38,6 +38,17 @@ pub enum Upstream {
     InProcess(Arc<dyn InProcess>),
 }
 
+impl Upstream {
+    /// Whether calls of both go to the same.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Network(a), Self::Network(b)) => Arc::ptr_eq(a, b),
+            (Self::InProcess(a), Self::InProcess(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

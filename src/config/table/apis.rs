@@ -28,7 +28,7 @@ pub(in crate::config) static API: Section = Section {
         key("name", Shape::Scalar(&NAME), Must, "names it in logs, metrics and limits"),
         key("module", Shape::Name(Thing::Module), Must, "whose services are published"),
         key("label", Shape::Scalar(&NAME), Or("live"), "which version of the module serves"),
-        later("label_header", Shape::Scalar(&HEADER), May, "a header by which a call asks for another label"),
+        key("label_header", Shape::Scalar(&HEADER), May, "a header by which a call asks for another label"),
         key(
             "shadow",
             Shape::Scalar(&NAME),

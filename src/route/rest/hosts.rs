@@ -1,27 +1,29 @@
 //! The tries of each owner by host pattern.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::config::host;
 use crate::config::host::HostPattern;
 use crate::route::Owner;
 use crate::route::Rank;
+use crate::route::map::Map;
 use crate::route::rest::trie::Trie;
 
 /// One trie a rank.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Hosts<T> {
     team: ByHost<T>,
     gateway: ByHost<T>,
 }
 
-#[derive(Debug)]
+/// No trie in it is empty.
+#[derive(Debug, Clone)]
 struct ByHost<T> {
-    exact: HashMap<Box<str>, Trie<T>>,
+    exact: Map<Arc<Trie<T>>>,
     /// By suffix, which starts with a dot.
-    suffix: HashMap<Box<str>, Trie<T>>,
-    any: Option<Trie<T>>,
+    suffix: Map<Arc<Trie<T>>>,
+    any: Option<Arc<Trie<T>>>,
 }
 
 impl<T> Default for Hosts<T> {
@@ -32,23 +34,51 @@ impl<T> Default for Hosts<T> {
 
 impl<T> Default for ByHost<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), suffix: HashMap::new(), any: None }
+        Self { exact: Map::default(), suffix: Map::default(), any: None }
+    }
+}
+
+impl<T: Clone> Hosts<T> {
+    /// The trie of a rank, to publish in.
+    pub(super) fn trie_mut(&mut self, rank: &Rank) -> &mut Trie<T> {
+        let hosts = self.owned_mut(rank.owner);
+        let trie = match &rank.host {
+            HostPattern::Exact(name) => hosts.exact.entry(name, Arc::default),
+            HostPattern::Suffix(suffix) => hosts.suffix.entry(suffix, Arc::default),
+            HostPattern::Any => hosts.any.get_or_insert_default(),
+        };
+        Arc::make_mut(trie)
+    }
+
+    /// Takes away what `take` takes out of the trie of a rank, and the trie if nothing is left in it.
+    pub(super) fn cut(&mut self, rank: &Rank, take: impl FnOnce(&mut Trie<T>) -> bool) -> bool {
+        let hosts = self.owned_mut(rank.owner);
+        let trie = match &rank.host {
+            HostPattern::Exact(name) => hosts.exact.get_mut(name),
+            HostPattern::Suffix(suffix) => hosts.suffix.get_mut(suffix),
+            HostPattern::Any => hosts.any.as_mut(),
+        };
+        let Some(trie) = trie.map(Arc::make_mut) else { return false };
+        let is_found = take(trie);
+        if trie.is_empty() {
+            match &rank.host {
+                HostPattern::Exact(name) => hosts.exact.remove(name),
+                HostPattern::Suffix(suffix) => hosts.suffix.remove(suffix),
+                HostPattern::Any => hosts.any.take(),
+            };
+        }
+        is_found
+    }
+
+    fn owned_mut(&mut self, owner: Owner) -> &mut ByHost<T> {
+        match owner {
+            Owner::Team => &mut self.team,
+            Owner::Gateway => &mut self.gateway,
+        }
     }
 }
 
 impl<T> Hosts<T> {
-    pub(super) fn trie_mut(&mut self, rank: Rank) -> &mut Trie<T> {
-        let hosts = match rank.owner {
-            Owner::Team => &mut self.team,
-            Owner::Gateway => &mut self.gateway,
-        };
-        match rank.host {
-            HostPattern::Exact(name) => hosts.exact.entry(name.into()).or_default(),
-            HostPattern::Suffix(suffix) => hosts.suffix.entry(suffix.into()).or_default(),
-            HostPattern::Any => hosts.any.get_or_insert_default(),
-        }
-    }
-
     /// The tries of a [`folded`] host, in the order of [`Rank`].
     pub(super) fn of<'t, 'h>(&'t self, host: &'h str) -> impl Iterator<Item = &'t Trie<T>> + use<'t, 'h, T> {
         [&self.team, &self.gateway].into_iter().flat_map(move |hosts| hosts.of(host))
@@ -60,7 +90,7 @@ impl<T> ByHost<T> {
         let exact = (!self.exact.is_empty()).then(|| self.exact.get(host)).flatten();
         let suffixes = (!self.suffix.is_empty()).then(|| suffixes(host)).into_iter().flatten();
         let suffixed = suffixes.filter_map(|suffix| self.suffix.get(suffix));
-        exact.into_iter().chain(suffixed).chain(&self.any)
+        exact.into_iter().chain(suffixed).chain(&self.any).map(|trie| &**trie)
     }
 }
 
@@ -127,11 +157,11 @@ mod tests {
             .collect();
         let mut hosts: Hosts<()> = Hosts::default();
         for rank in &ranks {
-            hosts.trie_mut(rank.clone());
+            hosts.trie_mut(rank);
         }
         ranks.sort();
         let known: Vec<*const Trie<()>> =
-            ranks.iter().map(|rank| std::ptr::from_ref(hosts.trie_mut(rank.clone()))).collect();
+            ranks.iter().map(|rank| std::ptr::from_ref(hosts.trie_mut(rank))).collect();
         for host in [
             "a.eu.example.com:1",
             "B.eu.example.com.",
