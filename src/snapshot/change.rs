@@ -12,6 +12,7 @@ use crate::schema::http::ServiceConfig;
 use crate::snapshot::Document;
 use crate::snapshot::Inputs;
 use crate::snapshot::Labels;
+use crate::snapshot::Modules;
 use crate::snapshot::OwnService;
 use crate::snapshot::Snapshot;
 use crate::snapshot::Versions;
@@ -90,11 +91,8 @@ impl Build<'_> {
         {
             return None;
         }
-        let (was, now) = (&before.modules, inputs.modules);
-        let is_changed = |module: &str| match (was.get(module), now.get(module)) {
-            (Some(was), Some(now)) => !was.is(now),
-            (was, now) => was.or(now).is_some(),
-        };
+        let changed = changed(&before.modules, inputs.modules);
+        let is_changed = |module: &str| changed.contains(module);
         self.check_selectors(is_changed);
         let mut units = before.units.clone();
         let mut touched = Vec::new();
@@ -145,13 +143,20 @@ impl Versions {
     }
 }
 
+/// The modules that are new or gone, or some of whose labels point at something else.
+fn changed<'m>(was: &'m Modules, now: &'m Modules) -> HashSet<&'m str> {
+    let is_same = |name: &str, now: &Labels| was.get(name).is_some_and(|was| was.is(now));
+    let new = now.iter().filter(|(name, labels)| !is_same(name, labels)).map(|(name, _)| name);
+    let gone = was.keys().filter(|name| !now.contains_key(*name));
+    new.chain(gone).map(String::as_str).collect()
+}
+
 impl Labels {
     /// Whether the labels are the same, and point at the same.
     fn is(&self, other: &Self) -> bool {
-        let digests = |labels: &'_ Self| -> Vec<_> {
-            labels.iter().map(|(label, schema)| (label.to_owned(), schema.digest())).collect()
-        };
-        self.shares(other) || digests(self) == digests(other)
+        let (own, others) = (self.iter(), other.iter());
+        let others = others.map(|(label, schema)| (label, schema.digest()));
+        self.shares(other) || own.map(|(label, schema)| (label, schema.digest())).eq(others)
     }
 }
 
@@ -190,7 +195,6 @@ pub(super) mod tests {
     use crate::schema::Schema;
     use crate::schema::compile::protos;
     use crate::snapshot::LIVE;
-    use crate::snapshot::Modules;
     use crate::snapshot::RestTarget;
     use crate::snapshot::Shadows;
     use crate::snapshot::Tables;
