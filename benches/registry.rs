@@ -19,6 +19,7 @@ use transom::schema::compile::protos;
 use transom::snapshot::Inputs;
 use transom::snapshot::Labels;
 use transom::snapshot::Modules;
+use transom::snapshot::Shadows;
 use transom::snapshot::Snapshot;
 use transom::snapshot::compile;
 use transom::upstream::Specs;
@@ -48,6 +49,7 @@ fn measure(modules: usize, methods: usize, hosts: Hosts) {
     let config = Arc::new(configuration(modules, hosts));
     let metrics = Metrics::new(2);
     let specs = Specs::new(2, metrics.clone());
+    let shadows = Shadows::new(metrics.clone());
     let build = |modules: &Modules, before: Option<&Snapshot>| -> Snapshot {
         let inputs = Inputs {
             config: config.clone(),
@@ -60,6 +62,7 @@ fn measure(modules: usize, methods: usize, hosts: Hosts) {
             documents: &[],
             in_process: &HashMap::new(),
             specs: &specs,
+            shadows: &shadows,
             upstream_tls: &HashMap::new(),
             metrics: &metrics,
             generation: before.map_or(1, |before| before.generation + 1),

@@ -45,9 +45,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("listen", &["call", "config", "net", "tls", "wire", "observe", "outbound"]),
     ("store", &[]),
-    ("registry", &["schema"]),
+    ("registry", &["schema", "store"]),
     ("builtin", &["schema"]),
-    ("admin", &["call", "observe"]),
+    (
+        "admin",
+        &[
+            "call", "config", "schema", "observe", "policy", "bridge", "upstream", "snapshot", "gateway", "store",
+            "registry",
+        ],
+    ),
     ("demo", &[]),
 ];
 /// Only these may see every room: they wire the program together.

@@ -57,6 +57,7 @@ pub(super) fn respond(refusal: &Refusal, body: Bytes, content_type: HeaderValue)
     if let Some(offers) = offers {
         let name = match refusal.reason {
             Reason::MethodNotAllowed => header::ALLOW,
+            Reason::CredentialMissing | Reason::CredentialInvalid => header::WWW_AUTHENTICATE,
             Reason::EncodingUnsupported => header::ACCEPT_ENCODING,
             Reason::RequestInvalid => header::SEC_WEBSOCKET_VERSION,
             _ => header::HeaderName::from_static("accept-post"),

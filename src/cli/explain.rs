@@ -44,7 +44,7 @@ fn explain(config: &Config, api: &Api, service: &str, name: &str) -> String {
     let mut text = format!("{service}/{name} in API \"{}\"\n", api.name);
     for slot in effective(policy::TABLE, levels) {
         let place = match slot.at {
-            Some(at) => format!("{}:{}", at.file.display(), at.line),
+            Some(at) => at.file_and_line(),
             None => "built in".into(),
         };
         let kind = policy::TABLE.iter().find(|kind| kind.slot() == slot.slot);

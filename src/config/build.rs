@@ -18,6 +18,7 @@ use crate::config::build::tls::tls;
 use crate::config::build::tls::upstream_tls;
 use crate::config::fault::At;
 use crate::config::host::HostPattern;
+use crate::config::items::Items;
 use crate::config::raw::Raw;
 use crate::config::scalar;
 use crate::config::shape::Stage;
@@ -53,7 +54,7 @@ use crate::config::types::Unknown;
 use crate::config::types::Upstream;
 
 /// The whole file; `read` are the files that `${file:...}` named.
-pub(super) fn config(root: &Raw, file: &Path, read: Vec<PathBuf>) -> Config {
+pub(super) fn config(root: &Raw, file: &Path, read: Vec<PathBuf>, items_of: Items) -> Config {
     let items = |name: &str| root.get(name).map(Raw::items).unwrap_or_default();
     let named = Named::of(items("certificates"));
     Config {
@@ -70,6 +71,8 @@ pub(super) fn config(root: &Raw, file: &Path, read: Vec<PathBuf>) -> Config {
         status: root.get("status").map(status),
         store: root.get("store").and_then(admin::store),
         observe: section(root, "observe", observe),
+        shadowed: Vec::new(),
+        items: items_of,
         read,
     }
 }

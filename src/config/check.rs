@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::call::nearest;
 use crate::config::cross::Names;
 use crate::config::fault::Diag;
+use crate::config::items::Reference;
 use crate::config::raw::Entry;
 use crate::config::raw::Part;
 use crate::config::raw::Place;
@@ -24,9 +25,11 @@ use crate::config::shape::Stage;
 use crate::config::shape::Thing;
 use crate::config::shape::Word;
 
-/// Checks a whole section and everything below it.
-pub(super) fn check(raw: &mut Raw, section: &Section, names: &Names, diag: &mut Diag) {
-    Checker { names, diag, outside: Stage::Built }.section(raw, section);
+/// Checks a whole section and everything below it; which names refer to what comes back.
+pub(super) fn check(raw: &mut Raw, section: &Section, names: &Names, diag: &mut Diag) -> Vec<Reference> {
+    let mut checker = Checker { names, diag, outside: Stage::Built, references: Vec::new() };
+    checker.section(raw, section);
+    checker.references
 }
 
 struct Checker<'a> {
@@ -34,6 +37,7 @@ struct Checker<'a> {
     diag: &'a mut Diag,
     /// `Later` below a key that is reported as not built: one fault is enough for all of it.
     outside: Stage,
+    references: Vec<Reference>,
 }
 
 impl Checker<'_> {
@@ -237,6 +241,11 @@ impl Checker<'_> {
         match shape {
             Shape::Name(thing) => return self.name(raw, *thing),
             Shape::Choice(choice) => return self.choice(raw, choice),
+            Shape::Scalar(kind) if raw.place.resource().is_some() => {
+                if let Some((problem, help)) = from_afar(&scalar.text, kind, &raw.place) {
+                    return self.fault(&raw.place, problem, help);
+                }
+            }
             _ => (),
         }
         let Err(why) = fits(scalar, shape) else { return };
@@ -271,16 +280,17 @@ impl Checker<'_> {
     fn name(&mut self, raw: &Raw, thing: Thing) {
         let text = raw.text().unwrap_or_default();
         if self.names.has(thing, text) {
-            return;
+            let (name, from) = (text.to_owned(), raw.place.clone());
+            return self.references.push(Reference { to: thing, name, from });
         }
         if self.diag.is_full() {
             return self.diag.count();
         }
         let help = match nearest(text, self.names.of(thing)) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("add it to `{}`", thing.list()),
+            None => format!("add it to `{}`", thing.list_name()),
         };
-        self.fault(&raw.place, format!("no {} is called {}", thing.word(), raw.shown()), help);
+        self.fault(&raw.place, format!("no {} is called {}", thing.one(), raw.shown()), help);
     }
 
     /// Says that a value is not what is needed.
@@ -320,6 +330,25 @@ impl Checker<'_> {
         }
         self.diag.fault(&place.at(), problem, help);
     }
+}
+
+/// A resource comes from whoever may write one, and the gateway's files are none of its business.
+fn from_afar(text: &str, kind: &'static Kind, place: &Place) -> Option<(&'static str, &'static str)> {
+    if std::ptr::eq(kind, &scalar::PEM_PATH) {
+        let problem = "a resource holds the PEM itself, not the path of a file";
+        let help = "write the text of the file, which begins with `-----BEGIN`";
+        return (!text.starts_with(scalar::PEM_START)).then_some((problem, help));
+    }
+    if !std::ptr::eq(kind, &scalar::PATH) {
+        return None;
+    }
+    let is_source =
+        |part: &Part| matches!(part, Part::Key(name) if matches!(&**name, "protos" | "descriptor_set"));
+    let help = match &place.step {
+        Some(step) if is_source(&step.part) => "leave it out, and push the files as a version of the module",
+        _ => "leave it out here; the configuration file may name files",
+    };
+    Some(("a resource can't name a file of the gateway", help))
 }
 
 /// Whether a key that is not built yet is set to what it means anyway.
@@ -387,9 +416,10 @@ pub(super) fn expected(shape: &Shape) -> (String, String) {
             let words = list(words.iter().map(|word| word.name));
             (format!("one of {words}"), words)
         }
-        Shape::Name(thing) => {
-            (format!("the name of {}", thing.with_article()), format!("a name out of `{}`", thing.list()))
-        }
+        Shape::Name(thing) => (
+            format!("the name of {}", thing.with_article()),
+            format!("a name out of `{}`", thing.list_name()),
+        ),
         Shape::List(..) => ("a list".into(), "`[a, b]`".into()),
         Shape::Map(..) => ("a map".into(), "`{ key: value }`".into()),
         Shape::Section(_) => ("a section".into(), "keys below it".into()),

@@ -20,7 +20,8 @@ impl Names {
     pub(super) fn gather(root: &Raw) -> Self {
         let things = [Thing::Module, Thing::Upstream, Thing::Consumer, Thing::Certificate];
         let lists = things.map(|thing| {
-            let names: Vec<String> = named(root, thing.list()).map(|(name, _)| name.to_owned()).collect();
+            let names: Vec<String> =
+                named(root, thing.list_name()).map(|(name, _)| name.to_owned()).collect();
             let known = names.iter().map(|name| (name.clone(), 0)).collect();
             (thing, names, known)
         });
@@ -133,7 +134,7 @@ fn alike<'a>(named: impl Iterator<Item = (&'a str, &'a Raw)>, list: &str, diag: 
     let mut first: HashMap<&str, &Raw> = HashMap::new();
     for (name, raw) in named {
         if let Some(other) = first.get(name) {
-            let help = format!("the other one is on line {}; names are unique", other.place.line);
+            let help = format!("the other one is {}; names are unique", other.place.whereabouts());
             diag.fault(&raw.at(), format!("two {list} are called {}", raw.shown()), help);
         } else {
             first.insert(name, raw);

@@ -5,14 +5,16 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::config::resource::Kind;
+
 /// A place in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct At {
     /// The way to the value, such as `apis[0].policies.timeout`; empty for the file itself.
     pub path: String,
-    /// The file, as given on the command line.
+    /// The file, as given on the command line; for a resource its list and its name, `upstreams/pets`.
     pub file: Arc<Path>,
-    /// From 1.
+    /// From 1; 0 in a resource, which has no lines that anybody saw.
     pub line: u32,
     /// From 1, in characters.
     pub column: u32,
@@ -22,6 +24,24 @@ impl At {
     /// The file itself, for faults that have no line.
     pub fn file(file: &Path) -> Self {
         Self { path: String::new(), file: file.into(), line: 1, column: 1 }
+    }
+
+    /// A resource itself.
+    pub(super) fn resource_of(file: &Path) -> Self {
+        Self { line: 0, ..Self::file(file) }
+    }
+
+    /// The kind and the name of the resource that it is in, whose `path` starts there; `None` in a file.
+    pub fn resource(&self) -> Option<(Kind, &str)> {
+        resource(&self.file, self.line)
+    }
+
+    /// `transom.yaml:14`, or `upstreams/pets`.
+    pub fn file_and_line(&self) -> String {
+        match self.line {
+            0 => self.file.display().to_string(),
+            line => format!("{}:{line}", self.file.display()),
+        }
     }
 
     /// The place of the first byte after `before`.
@@ -38,9 +58,18 @@ impl At {
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)?;
+        match self.line {
+            0 => write!(f, "{}", self.file.display())?,
+            line => write!(f, "{}:{line}:{}", self.file.display(), self.column)?,
+        }
         if self.path.is_empty() { Ok(()) } else { write!(f, ": {}", self.path) }
     }
+}
+
+/// The resource that a place of this line in this file is in.
+pub(super) fn resource(file: &Path, line: u32) -> Option<(Kind, &str)> {
+    let (list, name) = file.to_str().filter(|_| line == 0)?.split_once('/')?;
+    Some((Kind::named(list)?, name))
 }
 
 /// One thing that is wrong.
@@ -52,6 +81,18 @@ pub struct Fault {
     pub problem: String,
     /// What to do instead.
     pub help: Option<String>,
+    /// What it is.
+    pub kind: FaultKind,
+}
+
+/// What a fault is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FaultKind {
+    /// Something is written wrongly.
+    #[default]
+    Wrong,
+    /// Two publish the same: each is right without the other.
+    Collision,
 }
 
 impl fmt::Display for Fault {
@@ -79,12 +120,21 @@ impl Diag {
 
     /// Adds a fault; an empty `help` is none. Those past `FAULTS_MAX` are only counted.
     pub fn fault(&mut self, at: &At, problem: impl Into<String>, help: impl Into<String>) {
+        self.add(FaultKind::Wrong, at, problem.into(), help.into());
+    }
+
+    /// Adds a fault of two that publish the same.
+    pub fn collision(&mut self, at: &At, problem: impl Into<String>, help: impl Into<String>) {
+        self.add(FaultKind::Collision, at, problem.into(), help.into());
+    }
+
+    fn add(&mut self, kind: FaultKind, at: &At, problem: String, help: String) {
         if self.is_full() {
             self.dropped += 1;
             return;
         }
-        let help = Some(help.into()).filter(|help| !help.is_empty());
-        self.faults.push(Fault { at: at.clone(), problem: problem.into(), help });
+        let help = Some(help).filter(|help| !help.is_empty());
+        self.faults.push(Fault { at: at.clone(), problem, help, kind });
     }
 
     /// Ends the run with the outcome of another one.
@@ -160,7 +210,7 @@ impl Report {
     /// A report of one fault.
     pub fn of(at: At, problem: impl Into<String>, help: impl Into<String>) -> Self {
         let help = Some(help.into()).filter(|help| !help.is_empty());
-        Self { faults: vec![Fault { at, problem: problem.into(), help }], dropped: 0 }
+        Self { faults: vec![Fault { at, problem: problem.into(), help, kind: FaultKind::Wrong }], dropped: 0 }
     }
 
     /// The faults, in file order; at most `FAULTS_MAX`.

@@ -1,17 +1,22 @@
 //! Raw configuration: text in, located values out; every fault reported with its path and help.
 //!
 //! A file is read into a tree of `Raw`, checked against `table`, where each key is one row, and
-//! turned into `types`. Policy slots stay raw: each policy kind compiles its own.
+//! turned into `types`. Resources of a store are appended to its lists before that. Policy slots stay raw: each policy kind compiles its own.
 
 mod build;
 mod check;
 mod cross;
+mod difference;
 pub mod fault;
 pub mod host;
+mod items;
+mod json;
 pub mod raw;
 mod reference;
+pub mod resource;
 mod scalar;
 mod shape;
+mod stored;
 mod substitute;
 mod table;
 pub mod types;
@@ -23,15 +28,21 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::config::cross::Names;
+use crate::config::items::Gathered;
 use crate::config::raw::Place;
 use crate::config::raw::Value;
+use crate::config::resource::Resource;
 use crate::config::substitute::Values;
 
+pub use difference::differences;
+pub use difference::redacted;
 pub use fault::At;
 pub use fault::Diag;
 pub use fault::Fault;
+pub use fault::FaultKind;
 pub use fault::Report;
 pub use host::HostPattern;
+pub use items::Origin;
 pub use raw::Raw;
 pub use reference::reference;
 pub use types::Config;
@@ -44,6 +55,19 @@ pub use types::Slots;
 /// # Errors
 /// Every fault of the file, in file order.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Report> {
+    load_with(path, env, &[])
+}
+
+/// Reads a configuration file and checks it together with resources that are kept elsewhere: they
+/// are items of its lists, and either may refer to the other. Of two of one name the file's wins.
+///
+/// # Errors
+/// Every fault of the file and the resources; `At::resource` tells which is whose.
+pub fn load_with(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    resources: &[Resource],
+) -> Result<Config, Report> {
     let failed = |error: std::io::Error| {
         Report::of_file(
             path,
@@ -61,7 +85,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config,
         let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
         Report::of(At::after(path, &before), "not UTF-8", "save the file as UTF-8")
     })?;
-    parse(text, path, env)
+    parse_with(text, path, env, resources)
 }
 
 /// Checks the text of a configuration; `path` is where it is from, for faults and relative paths.
@@ -69,6 +93,19 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config,
 /// # Errors
 /// Every fault of the text, in its order.
 pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Report> {
+    parse_with(text, path, env, &[])
+}
+
+/// Checks the text of a configuration together with resources, as `load_with` does.
+///
+/// # Errors
+/// Every fault of the text and the resources.
+pub fn parse_with(
+    text: &str,
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    resources: &[Resource],
+) -> Result<Config, Report> {
     if FILE_BYTES_MAX < text.len() {
         return Err(too_large(path));
     }
@@ -82,11 +119,14 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     }
     let mut values = Values::new(env);
     values.replace(&mut root, &mut diag);
+    let mut items = Gathered::of_file(&root);
+    let shadowed = stored::add(&mut root, resources, &mut items, &mut diag);
     let names = Names::gather(&root);
-    check::check(&mut root, &table::FILE, &names, &mut diag);
+    let references = check::check(&mut root, &table::FILE, &names, &mut diag);
     cross::check(&root, &mut diag);
     diag.finish()?;
-    Ok(build::config(&root, path, values.read))
+    let items = items.used(&references, &root);
+    Ok(Config { shadowed, ..build::config(&root, path, values.read, items) })
 }
 
 /// Every file and directory whose change matters: the file itself, what modules are read from,

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::fault;
 use crate::config::fault::At;
+use crate::config::resource::Kind as ResourceKind;
 use crate::config::scalar;
 
 /// A located value. After the check, accessors that fit its shape return `Some`.
@@ -50,6 +52,7 @@ pub struct Entry {
 pub(super) struct Place {
     pub(super) file: Arc<Path>,
     pub(super) step: Option<Arc<Step>>,
+    /// From 1; 0 in a resource.
     pub(super) line: u32,
     pub(super) column: u32,
     /// False for a default that nobody wrote.
@@ -146,6 +149,12 @@ impl Raw {
         Some(beside(&self.place.file, self.text()?))
     }
 
+    /// A map without keys, at the start of a file.
+    pub(super) fn empty_map(file: &Path) -> Self {
+        let place = Place { file: file.into(), step: None, line: 1, column: 1, written: true };
+        Self { value: Value::Map(Vec::new()), place }
+    }
+
     pub(super) fn scalar(&self) -> Option<&Scalar> {
         match &self.value {
             Value::Scalar(scalar) => Some(scalar),
@@ -204,6 +213,25 @@ impl Entry {
 }
 
 impl Place {
+    /// The resource that it is in; `None` in a file.
+    pub(super) fn resource(&self) -> Option<(ResourceKind, &str)> {
+        fault::resource(&self.file, self.line)
+    }
+
+    /// Where the other of two is, for a fault.
+    pub(super) fn whereabouts(&self) -> String {
+        match self.resource() {
+            Some(_) => format!("`{}`", self.file.display()),
+            None => format!("on line {}", self.line),
+        }
+    }
+
+    /// That of a key of a map here.
+    pub(super) fn below_key(&self, name: &str) -> Self {
+        let step = Step { parent: self.step.clone(), part: Part::Key(name.into()) };
+        Self { step: Some(Arc::new(step)), ..self.clone() }
+    }
+
     pub(super) fn at(&self) -> At {
         let mut parts = Vec::new();
         let mut next = self.step.as_ref();

@@ -194,6 +194,13 @@ pub(super) static PATH: Kind = Kind {
     check: |text| fits(!text.contains('\0') && text.len() <= 4096),
 };
 
+/// A path in a file, and PEM itself in a resource.
+pub(super) static PEM_PATH: Kind = Kind {
+    what: "a path",
+    example: "`tls/api.crt` (relative to this file) or `/etc/transom/api.crt`",
+    check: |text| fits(text.starts_with(PEM_START) || (PATH.check)(text).is_ok()),
+};
+
 pub(super) static URL_PATH: Kind =
     Kind { what: "the path of a URL", example: "`/openapi.json`", check: |text| fits(is_url_path(text)) };
 
@@ -409,6 +416,8 @@ fn fits(holds: bool) -> Result<(), String> {
     if holds { Ok(()) } else { Err(String::new()) }
 }
 
+/// The first bytes of PEM.
+pub(super) const PEM_START: &str = "-----BEGIN";
 const DURATION_MS_MAX: u64 = 87_600 * 3_600_000;
 
 #[cfg(test)]

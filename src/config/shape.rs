@@ -2,6 +2,9 @@
 
 use crate::config::scalar::Kind;
 
+/// What has names that other keys refer to.
+pub(super) use crate::config::resource::Kind as Thing;
+
 /// What a value must look like.
 pub(super) enum Shape {
     /// `true` or `false`.
@@ -28,41 +31,6 @@ pub(super) enum Shape {
     Or(&'static [&'static str], &'static Self),
     /// A scalar of the first shape, or a list or section of the second.
     Either(&'static Self, &'static Self),
-}
-
-/// What has names that other keys refer to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Thing {
-    Module,
-    Upstream,
-    Consumer,
-    Certificate,
-}
-
-impl Thing {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Module => "module",
-            Self::Upstream => "upstream",
-            Self::Consumer => "consumer",
-            Self::Certificate => "certificate",
-        }
-    }
-
-    pub(super) fn with_article(self) -> String {
-        let article = if self == Self::Upstream { "an" } else { "a" };
-        format!("{article} {}", self.word())
-    }
-
-    /// The top-level list that defines it.
-    pub(super) fn list(self) -> &'static str {
-        match self {
-            Self::Module => "modules",
-            Self::Upstream => "upstreams",
-            Self::Consumer => "consumers",
-            Self::Certificate => "certificates",
-        }
-    }
 }
 
 /// One word of a choice.

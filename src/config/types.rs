@@ -15,7 +15,9 @@ use ipnet::IpNet;
 
 use crate::config::fault::At;
 use crate::config::host::HostPattern;
+use crate::config::items::Items;
 use crate::config::raw::Raw;
+use crate::config::resource::Kind;
 
 pub use admin::Admin;
 pub use admin::AdminClient;
@@ -62,6 +64,10 @@ pub struct Config {
     pub store: Option<Store>,
     /// What is told about calls.
     pub observe: Observe,
+    /// Resources that were left out, because the file has one of that kind and name.
+    pub shadowed: Vec<(Kind, String)>,
+    /// Each item of the lists as it was written, and what refers to it.
+    pub(super) items: Items,
     /// Files named in `${file:...}`: their change matters too.
     pub(super) read: Vec<PathBuf>,
 }

@@ -21,9 +21,20 @@ use crate::config::raw::Scalar;
 use crate::config::raw::Step;
 use crate::config::raw::Value;
 use crate::config::raw::clip;
+use crate::config::scalar;
 
-/// The tree of one file; `None` where it can't be read at all. Faults go to `diag` either way.
+/// The tree of one file, an empty map that nobody wrote where it has nothing; `None` where it can't be
+/// read at all. Faults go to `diag` either way.
 pub(super) fn read(text: &str, file: &Path, diag: &mut Diag) -> Option<Raw> {
+    read_with(text, file, Lines::Counted, diag)
+}
+
+/// The tree of one resource, whose places have no lines.
+pub(super) fn read_resource(text: &str, file: &Path, diag: &mut Diag) -> Option<Raw> {
+    read_with(text, file, Lines::None, diag)
+}
+
+fn read_with(text: &str, file: &Path, lines: Lines, diag: &mut Diag) -> Option<Raw> {
     let options = granit_parser::options! {
         disallow_directives: true,
         emit_comments: false,
@@ -31,8 +42,15 @@ pub(super) fn read(text: &str, file: &Path, diag: &mut Diag) -> Option<Raw> {
         block_nesting_limit: DEPTH_MAX + 1,
         simple_key_max_lookahead: 1024,
     };
-    let mut tree =
-        Tree { file: file.into(), open: Vec::new(), anchors: HashMap::new(), values: 0, root: None };
+    let mut tree = Tree {
+        file: file.into(),
+        lines,
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        values: 0,
+        copied: 0,
+        root: None,
+    };
     for next in Parser::new_from_str_with_options(text, options) {
         let step = match next {
             Ok((event, span)) => tree.take(event, span.start, diag),
@@ -44,7 +62,7 @@ pub(super) fn read(text: &str, file: &Path, diag: &mut Diag) -> Option<Raw> {
             return None;
         }
     }
-    let start = tree.place(None, Marker::new(0, 1, 0));
+    let start = Place { written: false, ..tree.place(None, Marker::new(0, 1, 0)) };
     Some(tree.root.unwrap_or(Raw { value: Value::Map(Vec::new()), place: start }))
 }
 
@@ -57,10 +75,20 @@ struct Stop {
 
 struct Tree {
     file: Arc<Path>,
+    lines: Lines,
     open: Vec<Open>,
     anchors: HashMap<usize, Raw>,
     values: usize,
+    /// Bytes of texts that anchors and aliases copied.
+    copied: usize,
     root: Option<Raw>,
+}
+
+/// Whether places have lines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    Counted,
+    None,
 }
 
 /// A list or map whose end was not seen yet.
@@ -175,22 +203,23 @@ impl Tree {
         if self.wants_key() {
             return stop(mark, "an alias can't be a key", "write the key out");
         }
-        let Some(found) = self.anchors.get(&anchor).cloned() else {
+        let Some(size) = self.anchors.get(&anchor).map(measure) else {
             return stop(mark, "an alias inside its own anchor", "write the value out");
         };
-        let (nodes, depth) = measure(&found);
-        self.count(nodes, mark)?;
-        if DEPTH_MAX < self.open.len() + depth {
+        self.count_copy(&size, mark)?;
+        if DEPTH_MAX < self.open.len() + size.depth {
             return stop(mark, too_deep(), "write the value out");
         }
         // The copy keeps the lines of its anchor, where the value can be read, under its own path.
-        let copy = moved(found, self.next_step());
-        self.put(copy, 0, mark)
+        match self.anchors.get(&anchor).cloned() {
+            Some(found) => self.put(moved(found, self.next_step()), 0, mark),
+            None => Ok(()),
+        }
     }
 
     fn put(&mut self, raw: Raw, anchor: usize, mark: Marker) -> Result<(), Stop> {
         if anchor != 0 {
-            self.count(measure(&raw).0, mark)?;
+            self.count_copy(&measure(&raw), mark)?;
             self.anchors.insert(anchor, raw.clone());
         }
         match self.open.last_mut().map(|open| &mut open.node) {
@@ -221,9 +250,25 @@ impl Tree {
     }
 
     fn place(&self, step: Option<Arc<Step>>, mark: Marker) -> Place {
-        let line = u32::try_from(mark.line()).unwrap_or(u32::MAX);
+        let line = match self.lines {
+            Lines::Counted => u32::try_from(mark.line()).unwrap_or(u32::MAX),
+            Lines::None => 0,
+        };
         let column = u32::try_from(mark.col() + 1).unwrap_or(u32::MAX);
         Place { file: Arc::clone(&self.file), step, line, column, written: true }
+    }
+
+    fn count_copy(&mut self, size: &Size, mark: Marker) -> Result<(), Stop> {
+        self.count(size.nodes, mark)?;
+        self.copied += size.bytes;
+        if self.copied <= COPIED_BYTES_MAX {
+            return Ok(());
+        }
+        stop(
+            mark,
+            format!("anchors and aliases copy more than {}", scalar::size_text(COPIED_BYTES_MAX as u64)),
+            "write long values once",
+        )
     }
 
     fn count(&mut self, nodes: usize, mark: Marker) -> Result<(), Stop> {
@@ -266,16 +311,29 @@ fn stop(mark: Marker, problem: impl Into<String>, help: impl Into<String>) -> Re
     Err(Stop { mark, problem: problem.into(), help: help.into() })
 }
 
-/// How many nodes a tree has, and how deep it is.
-fn measure(raw: &Raw) -> (usize, usize) {
-    let add = |(nodes, depth): (usize, usize), child: &Raw| {
-        let (more, deep) = measure(child);
-        (nodes + more, depth.max(deep + 1))
+/// What a copy of a tree would take.
+struct Size {
+    nodes: usize,
+    depth: usize,
+    /// Of its texts.
+    bytes: usize,
+}
+
+fn measure(raw: &Raw) -> Size {
+    let add = |size: Size, child: &Raw| {
+        let more = measure(child);
+        Size {
+            nodes: size.nodes + more.nodes,
+            depth: size.depth.max(more.depth + 1),
+            bytes: size.bytes + more.bytes,
+        }
     };
+    let of = |depth: usize, bytes: usize| Size { nodes: 1, depth, bytes };
     match &raw.value {
-        Value::List(items) => items.iter().fold((1, 1), add),
-        Value::Map(entries) => entries.iter().map(Entry::value).fold((1, 1), add),
-        Value::Scalar(_) | Value::Faulty => (1, 0),
+        Value::List(items) => items.iter().fold(of(1, 0), add),
+        Value::Map(entries) => entries.iter().map(Entry::value).fold(of(1, 0), add),
+        Value::Scalar(scalar) => of(0, scalar.text.len()),
+        Value::Faulty => of(0, 0),
     }
 }
 
@@ -308,4 +366,6 @@ fn moved(mut raw: Raw, step: Option<Arc<Step>>) -> Raw {
 const DEPTH_MAX: usize = 64;
 /// Values of one file, those that aliases copy counted again.
 const VALUES_MAX: usize = 200_000;
+/// Texts that anchors and aliases copy: one long text named a thousand times must not fill the memory.
+const COPIED_BYTES_MAX: usize = 16 << 20;
 const KEY_BYTES_MAX: usize = 512;

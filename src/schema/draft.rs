@@ -1,7 +1,5 @@
 //! One file before it is linked: from text or from a serialized descriptor, bounded and decoded.
 
-use std::cell::OnceCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +13,7 @@ use crate::schema::Limits;
 use crate::schema::comments;
 use crate::schema::editions;
 use crate::schema::features::Unreadable;
+use crate::schema::lines::Lines;
 use crate::schema::options;
 use crate::schema::ranges;
 use crate::schema::scan;
@@ -38,8 +37,10 @@ pub(super) struct Draft {
     /// Whether the module supplied it.
     pub(super) own: bool,
     pub(super) declarations: usize,
-    source: Source,
-    lines: OnceCell<HashMap<Vec<i32>, u32>>,
+    /// Where everything stands.
+    pub(super) lines: Lines,
+    /// Of a file that was parsed.
+    text: Option<Box<str>>,
 }
 
 /// A file as its author's compiler wrote it, before it was rewritten in the words of proto2.
@@ -61,13 +62,6 @@ impl InEdition {
     }
 }
 
-/// Where the lines of a fault are looked up. Kept instead of the lines themselves, which are many and
-/// seldom asked for.
-enum Source {
-    Text(Box<str>),
-    Info(Bytes),
-}
-
 impl Draft {
     /// Parses `.proto` text. Reports every syntax error.
     pub(super) fn from_text(name: &str, text: Vec<u8>, limits: &Limits) -> Result<Self, Vec<Fault>> {
@@ -76,13 +70,15 @@ impl Draft {
         let (parsed, text) = parse(name, text, limits)?;
         let mut proto = parsed.file_descriptor_proto().clone();
         drop(parsed);
-        let info = comments::keep_comments(proto.source_code_info.take().unwrap_or_default());
+        let info = proto.source_code_info.take().unwrap_or_default();
+        let lines = Lines::of(&info, |path| options::number_at(&proto, path));
         options::set_packed(&mut proto);
         let bytes: Bytes = proto.encode_to_vec().into();
         let measure = scan::measure(&bytes, limits).map_err(|unfit| vec![refuse(name, &unfit, limits)])?;
         options::check(&proto, limits)
             .map_err(|problem| vec![Fault::new(name, problem, "write it with fewer levels")])?;
-        Ok(Self::new(name.into(), proto, bytes, info, measure, Source::Text(text.into())))
+        let draft = Self::new(name.into(), proto, bytes, info, lines, &measure);
+        Ok(Self { text: Some(text.into()), ..draft })
     }
 
     /// Takes a serialized `google.protobuf.FileDescriptorProto`, whose fields that are not known to this
@@ -120,14 +116,13 @@ impl Draft {
             vec![Fault::new(&name, problem, "write the set anew with protoc or buf build")]
         })?;
         let info = match scan::last(bytes, scan::file::SOURCE_CODE_INFO) {
-            // Past this many the comments would cost more than all else.
-            Some(info) if measure.locations <= LOCATIONS_MAX => bytes.slice_ref(info),
-            _ => Bytes::new(),
+            // Past this many they would cost more than all else.
+            Some(info) if measure.locations <= LOCATIONS_MAX => info,
+            _ => &[],
         };
-        let comments = SourceCodeInfo::decode(info.clone()).map_err(|_| malformed(scan::Malformed))?;
-        let comments = comments::keep_comments(comments);
-        let draft =
-            Self::new(name.as_str().into(), proto, bare.into(), comments, measure, Source::Info(info));
+        let info = SourceCodeInfo::decode(info).map_err(|_| malformed(scan::Malformed))?;
+        let lines = Lines::of(&info, |_| None);
+        let draft = Self::new(name.as_str().into(), proto, bare.into(), info, lines, &measure);
         Ok(Self { edition: in_edition, ..draft })
     }
 
@@ -136,20 +131,19 @@ impl Draft {
         proto: FileDescriptorProto,
         bytes: Bytes,
         info: SourceCodeInfo,
-        measure: Measure,
-        source: Source,
+        lines: Lines,
+        measure: &Measure,
     ) -> Self {
-        let declarations = measure.declarations;
         Self {
             name,
             proto,
             bytes,
             edition: None,
-            info,
+            info: comments::keep_comments(info),
             own: true,
-            declarations,
-            source,
-            lines: OnceCell::new(),
+            declarations: measure.declarations,
+            lines,
+            text: None,
         }
     }
 
@@ -161,20 +155,20 @@ impl Draft {
 
     /// The line, counted from 1, of what a descriptor path points at, or of what surrounds it.
     pub(super) fn line(&self, path: &[i32]) -> Option<u32> {
-        let lines = self.lines.get_or_init(|| self.source.lines(&self.name));
-        (1..=path.len()).rev().find_map(|length| lines.get(&path[..length]).copied())
+        self.lines.at(path)
     }
 
     /// The text that it was parsed from, and where in it everything is.
     pub(super) fn places(&self) -> Option<(&str, SourceCodeInfo)> {
-        let Source::Text(text) = &self.source else { return None };
-        self.source.info(&self.name).map(|info| (&**text, info))
+        let text = self.text.as_deref()?;
+        let parsed = protox::file::File::from_source(&self.name, text).ok()?;
+        let info = parsed.file_descriptor_proto().source_code_info.clone()?;
+        Some((text, info))
     }
 
     /// The line, counted from 1, of a byte of its text.
     pub(super) fn line_of_offset(&self, offset: usize) -> Option<u32> {
-        let Source::Text(text) = &self.source else { return None };
-        text.as_bytes().get(..offset).map(line_at)
+        self.text.as_deref()?.as_bytes().get(..offset).map(line_at)
     }
 
     /// A fault at a descriptor path.
@@ -195,29 +189,6 @@ fn parse(name: &str, text: String, limits: &Limits) -> Result<(protox::file::Fil
     match protox::file::File::from_source(name, &text) {
         Ok(parsed) => Ok((parsed, text)),
         Err(error) => Err(syntax_faults(name, &text, &error, limits.faults_max)),
-    }
-}
-
-impl Source {
-    fn info(&self, name: &str) -> Option<SourceCodeInfo> {
-        match self {
-            Self::Text(text) => {
-                let parsed = protox::file::File::from_source(name, text).ok()?;
-                parsed.file_descriptor_proto().source_code_info.clone()
-            }
-            Self::Info(bytes) => SourceCodeInfo::decode(bytes.clone()).ok(),
-        }
-    }
-
-    fn lines(&self, name: &str) -> HashMap<Vec<i32>, u32> {
-        let mut lines = HashMap::new();
-        for location in self.info(name).unwrap_or_default().location {
-            let line = location.span.first().and_then(|line| u32::try_from(*line).ok());
-            if let Some(line) = line {
-                lines.entry(location.path).or_insert_with(|| line.saturating_add(1));
-            }
-        }
-        lines
     }
 }
 

@@ -11,6 +11,7 @@ use prost::encoding::encode_varint;
 use crate::schema::features::Edition;
 use crate::schema::features::Enums;
 use crate::schema::features::Features;
+use crate::schema::features::Json;
 use crate::schema::features::Messages;
 use crate::schema::features::Presence;
 use crate::schema::features::Repeated;
@@ -86,6 +87,7 @@ impl Rewrite {
         let name = join(outer.name, &text(message, 1));
         let map = outer.entries.get(&name).copied();
         let features = map.unwrap_or(outer.features).with(&options, features_of::MESSAGE)?;
+        self.note_json(&name, features);
         let oneofs = oneofs(message, features)?;
         let entries = entries(message, &name, features)?;
         let scope = Scope { name: &name, features, oneofs: &oneofs, entries: &entries };
@@ -151,9 +153,16 @@ impl Rewrite {
         Ok(out)
     }
 
+    fn note_json(&mut self, name: &str, features: Features) {
+        if features.json == Json::LegacyBestEffort {
+            self.traits.legacy_json.insert(name.into());
+        }
+    }
+
     fn enumeration(&mut self, declared: &[u8], scope: &Scope<'_>) -> Result<Vec<u8>, Unreadable> {
         let features = scope.features.with(&all(declared, 3)?, features_of::ENUM)?;
         let name = join(scope.name, &text(declared, 1));
+        self.note_json(&name, features);
         let first = members(declared, 2).next().transpose()?;
         match features.enums {
             Enums::Closed => {

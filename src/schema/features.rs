@@ -20,6 +20,7 @@ pub(super) struct Features {
     pub(super) repeated: Repeated,
     pub(super) utf8: Utf8,
     pub(super) messages: Messages,
+    pub(super) json: Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,12 @@ pub(super) enum Utf8 {
 pub(super) enum Messages {
     LengthPrefixed,
     Delimited,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Json {
+    Allow,
+    LegacyBestEffort,
 }
 
 /// Why features can't be read.
@@ -91,6 +98,7 @@ impl Features {
                 repeated: Repeated::Packed,
                 utf8: Utf8::Verify,
                 messages: Messages::LengthPrefixed,
+                json: Json::Allow,
             },
         }
     }
@@ -128,6 +136,9 @@ impl Features {
                 (5, 1) => self.messages = Messages::LengthPrefixed,
                 (5, 2) => self.messages = Messages::Delimited,
                 (5, _) => return Err(unknown("message_encoding")),
+                (6, 1) => self.json = Json::Allow,
+                (6, 2) => self.json = Json::LegacyBestEffort,
+                (6, _) => return Err(unknown("json_format")),
                 _ => (),
             }
         }
@@ -168,8 +179,9 @@ mod tests {
         assert_eq!(with(b"\x18\x02"), Ok(Features { repeated: Repeated::Expanded, ..start }));
         assert_eq!(with(b"\x20\x03"), Ok(Features { utf8: Utf8::Unchecked, ..start }));
         assert_eq!(with(b"\x28\x02"), Ok(Features { messages: Messages::Delimited, ..start }));
-        // JSON format, naming style, and an extension such as pb.cpp.
-        assert_eq!(with(b"\x30\x02\x38\x01\xc2\x3e\x02\x08\x01"), Ok(start));
+        assert_eq!(with(b"\x30\x02"), Ok(Features { json: Json::LegacyBestEffort, ..start }));
+        // Naming style, and an extension such as pb.cpp.
+        assert_eq!(with(b"\x38\x01\xc2\x3e\x02\x08\x01"), Ok(start));
         assert_eq!(with(b"\x20\x01"), Err(Unreadable::Value("utf8_validation", 1)));
         assert_eq!(with(b"\x08\x00"), Err(Unreadable::Value("field_presence", 0)));
         assert_eq!(with(b"\x08"), Err(Unreadable::Malformed));

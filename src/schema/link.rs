@@ -45,6 +45,7 @@ pub(super) fn link(
     let mut places = HashMap::with_capacity(drafts.len());
     let mut files = Vec::with_capacity(drafts.len());
     let mut comments = HashMap::new();
+    let mut lines = HashMap::new();
     for &at in &imports.order {
         let draft = &drafts[at];
         let Some(linked) = pool.get_file_by_name(&draft.name) else {
@@ -55,12 +56,15 @@ pub(super) fn link(
         if !draft.info.location.is_empty() {
             comments.insert(draft.name.clone(), Comments::of(&draft.info));
         }
+        if draft.own {
+            lines.insert(draft.name.clone(), draft.lines.clone());
+        }
     }
     let symbols = symbols.into_files().filter_map(|(name, at)| Some((name, *places.get(&at)?))).collect();
     let traits = Traits::new(
         drafts.iter().filter_map(|draft| draft.edition.as_ref()).map(|in_edition| &in_edition.traits),
     );
-    Ok(Schema::new(Parts { pool, traits, files, symbols, comments }))
+    Ok(Schema::new(Parts { pool, traits, files, symbols, comments, lines }))
 }
 
 /// A fresh pool, always: one in which a load failed can't be used again.

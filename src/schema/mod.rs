@@ -12,6 +12,7 @@ mod fault;
 mod features;
 pub mod http;
 mod imports;
+mod lines;
 mod link;
 mod model;
 mod options;

@@ -20,6 +20,8 @@ use crate::call::Method;
 use crate::call::Streams;
 use crate::schema::Traits;
 use crate::schema::comments::Comments;
+use crate::schema::lines::Lines;
+use crate::schema::scan;
 
 /// Compiled descriptors of one module. Immutable; a clone costs one reference count.
 #[derive(Clone)]
@@ -61,6 +63,18 @@ pub struct File {
     pub imports: Vec<Arc<str>>,
     /// Whether the module supplied it; the others were found among its dependencies or in Transom.
     pub own: bool,
+}
+
+impl File {
+    /// Whether both declare the same services, options included.
+    pub fn has_same_services(&self, other: &Self) -> bool {
+        self.services().eq(other.services())
+    }
+
+    fn services(&self) -> impl Iterator<Item = &[u8]> {
+        let fields = scan::fields(&self.bytes).map_while(Result::ok);
+        fields.filter(|field| field.number == scan::file::SERVICE).map(|field| field.raw)
+    }
 }
 
 /// SHA-256 over all files, each with its name and length, in the order of their names.
@@ -106,6 +120,8 @@ struct Inner {
     /// Index into `files` by full name, packages left out.
     symbols: HashMap<Box<str>, u32>,
     comments: HashMap<Arc<str>, Comments>,
+    /// Of the module's own files.
+    lines: HashMap<Arc<str>, Lines>,
     services: Vec<Service>,
     services_by_name: HashMap<Arc<str>, usize>,
     /// Indices into `services` and its `methods` by path.
@@ -119,11 +135,12 @@ pub(super) struct Parts {
     pub(super) files: Vec<File>,
     pub(super) symbols: HashMap<Box<str>, u32>,
     pub(super) comments: HashMap<Arc<str>, Comments>,
+    pub(super) lines: HashMap<Arc<str>, Lines>,
 }
 
 impl Schema {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { pool, traits, files, symbols, comments } = parts;
+        let Parts { pool, traits, files, symbols, comments, lines } = parts;
         let files_by_name: HashMap<_, _> =
             (0..).zip(&files).map(|(at, file)| (file.name.clone(), at)).collect();
         let services: Vec<Service> = pool
@@ -150,6 +167,7 @@ impl Schema {
             files_by_name,
             symbols,
             comments,
+            lines,
             services,
             services_by_name,
             methods,
@@ -256,6 +274,13 @@ impl Schema {
     /// `path()` gives, as `google.protobuf.SourceCodeInfo` defines it.
     pub fn comment(&self, file: &str, path: &[i32]) -> Option<&str> {
         self.inner.comments.get(file)?.at(path)
+    }
+
+    /// The line, counted from 1, of what a path of `google.protobuf.SourceCodeInfo` points at in one of the
+    /// module's own files, or of what surrounds it. What was compiled from descriptors has the lines that these
+    /// have: those that [`descriptor_set`](Self::descriptor_set) gives only keep the places of comments.
+    pub fn line(&self, file: &str, path: &[i32]) -> Option<u32> {
+        self.inner.lines.get(file)?.at(path)
     }
 }
 

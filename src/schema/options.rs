@@ -1,4 +1,5 @@
-//! Bounds the options of a parsed file, whose values are parsed again when they are set, and sets one.
+//! Bounds the options of a parsed file, whose values are parsed again when they are set, sets one, and knows where
+//! some stand.
 
 use prost_types::DescriptorProto;
 use prost_types::EnumDescriptorProto;
@@ -54,6 +55,47 @@ fn set_packed_of(field: &mut FieldDescriptorProto) {
     };
     options.uninterpreted_option.remove(at);
     options.packed = Some(packed);
+}
+
+/// The number of an option by its place among those that are not interpreted, if it is one whose line is asked for.
+pub(super) fn number_at(file: &FileDescriptorProto, path: &[i32]) -> Option<i32> {
+    let [outer @ .., _, UNINTERPRETED_OPTION, at] = path else { return None };
+    let (options, known) = match outer {
+        [] => (&file.options.as_ref()?.uninterpreted_option, OF_FILES),
+        [4, at, inner @ ..] => options_within(item(&file.message_type, *at)?, inner)?,
+        [6, at, 2, method] => {
+            let method = item(&item(&file.service, *at)?.method, *method)?;
+            (&method.options.as_ref()?.uninterpreted_option, OF_METHODS)
+        }
+        [7, at] => (&item(&file.extension, *at)?.options.as_ref()?.uninterpreted_option, OF_FIELDS),
+        _ => return None,
+    };
+    let [part] = item(options, *at)?.name.as_slice() else { return None };
+    let is_meant = |(name, _): &&(&str, i32)| *name == part.name_part && !part.is_extension;
+    known.iter().find(is_meant).map(|(_, number)| *number)
+}
+
+type Known = &'static [(&'static str, i32)];
+
+fn options_within<'a>(
+    mut message: &'a DescriptorProto,
+    mut path: &[i32],
+) -> Option<(&'a Vec<UninterpretedOption>, Known)> {
+    while let [3, at, inner @ ..] = path {
+        message = item(&message.nested_type, *at)?;
+        path = inner;
+    }
+    let field = match path {
+        [] => return Some((&message.options.as_ref()?.uninterpreted_option, OF_MESSAGES)),
+        [2, at] => item(&message.field, *at)?,
+        [6, at] => item(&message.extension, *at)?,
+        _ => return None,
+    };
+    Some((&field.options.as_ref()?.uninterpreted_option, OF_FIELDS))
+}
+
+fn item<T>(items: &[T], at: i32) -> Option<&T> {
+    items.get(usize::try_from(at).ok()?)
 }
 
 struct Check<'a> {
@@ -130,6 +172,31 @@ fn depth(value: &str) -> usize {
     deepest
 }
 
+/// In the options of anything.
+const UNINTERPRETED_OPTION: i32 = 999;
+/// Options whose lines are asked for, and their numbers.
+const OF_FILES: Known = &[
+    ("java_package", 1),
+    ("java_outer_classname", 8),
+    ("optimize_for", 9),
+    ("java_multiple_files", 10),
+    ("go_package", 11),
+    ("cc_generic_services", 16),
+    ("java_generic_services", 17),
+    ("py_generic_services", 18),
+    ("java_string_check_utf8", 27),
+    ("cc_enable_arenas", 31),
+    ("objc_class_prefix", 36),
+    ("csharp_namespace", 37),
+    ("swift_prefix", 39),
+    ("php_class_prefix", 40),
+    ("php_namespace", 41),
+    ("php_metadata_namespace", 44),
+    ("ruby_package", 45),
+];
+const OF_MESSAGES: Known = &[("no_standard_descriptor_accessor", 2)];
+const OF_FIELDS: Known = &[("ctype", 1), ("jstype", 6)];
+const OF_METHODS: Known = &[("idempotency_level", 34)];
 /// Openers in one value. The thread that links has stack for this many levels.
 const OPENERS_MAX: usize = 4_096;
 
@@ -161,5 +228,29 @@ mod tests {
         };
         assert_eq!(seen(message), [(Some(true), 1), (Some(false), 0)]);
         assert_eq!(seen(&message.nested_type[0]), [(Some(true), 0), (None, 1), (None, 2), (None, 1)]);
+    }
+
+    #[test]
+    fn options_are_numbered_by_their_place() {
+        let text = "syntax = \"proto2\"; option (x).go_package = 1; option go_package = \"a\"; message M { \
+                    message N { option no_standard_descriptor_accessor = true; \
+                    optional string a = 1 [deprecated = true, ctype = CORD]; } extend M { optional int64 b = 2 \
+                    [jstype = JS_STRING]; } } extend M { optional int64 c = 3 [jstype = JS_STRING]; } \
+                    service S { rpc R(M) returns (M) { option idempotency_level = IDEMPOTENT; } }";
+        let file = protox::file::File::from_source("a.proto", text).unwrap();
+        let number = |path: &[i32]| number_at(file.file_descriptor_proto(), path);
+        assert_eq!(
+            (number(&[8, 999, 0]), number(&[8, 999, 1]), number(&[8, 999, 2])),
+            (None, Some(11), None)
+        );
+        assert_eq!(number(&[4, 0, 3, 0, 7, 999, 0]), Some(2));
+        assert_eq!(number(&[4, 0, 3, 0, 2, 0, 8, 999, 0]), None);
+        assert_eq!(number(&[4, 0, 3, 0, 2, 0, 8, 999, 1]), Some(1));
+        assert_eq!(number(&[4, 0, 6, 0, 8, 999, 0]), Some(6));
+        assert_eq!(number(&[7, 0, 8, 999, 0]), Some(6));
+        assert_eq!(number(&[6, 0, 2, 0, 4, 999, 0]), Some(34));
+        for nothing in [&[][..], &[999], &[8, 11], &[8, 999, -1], &[4, 9, 7, 999, 0], &[6, 0, 3, 999, 0]] {
+            assert_eq!(number(nothing), None, "{nothing:?}");
+        }
     }
 }

@@ -240,6 +240,7 @@ fn walk(bytes: &[u8], node: Node, depth: usize, limits: &Limits, into: &mut Meas
 pub(super) mod file {
     pub(in crate::schema) const NAME: u64 = 1;
     pub(in crate::schema) const DEPENDENCY: u64 = 3;
+    pub(in crate::schema) const SERVICE: u64 = 6;
     pub(in crate::schema) const SOURCE_CODE_INFO: u64 = 9;
     pub(in crate::schema) const PUBLIC_DEPENDENCY: u64 = 10;
     pub(in crate::schema) const WEAK_DEPENDENCY: u64 = 11;

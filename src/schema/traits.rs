@@ -31,6 +31,8 @@ pub(super) struct Editions {
     pub(super) closed: HashSet<Box<str>>,
     /// Strings, extensions too, that may hold any bytes.
     pub(super) unverified: HashSet<Box<str>>,
+    /// Messages and enums whose JSON is only a best effort.
+    pub(super) legacy_json: HashSet<Box<str>>,
 }
 
 impl Traits {
@@ -41,6 +43,7 @@ impl Traits {
             all.implicit.extend(file.implicit.iter().cloned());
             all.closed.extend(file.closed.iter().cloned());
             all.unverified.extend(file.unverified.iter().cloned());
+            all.legacy_json.extend(file.legacy_json.iter().cloned());
         }
         Self { editions: Arc::new(all) }
     }
@@ -48,7 +51,7 @@ impl Traits {
     /// Whether the field has no presence: absent and set to its default are one, and it is not written.
     /// Never true of repeated fields, messages, extensions and members of a oneof.
     pub fn is_implicit(&self, field: &FieldDescriptor) -> bool {
-        if self.knows(&field.parent_file()) {
+        if self.is_edition(&field.parent_file()) {
             return self.editions.implicit.contains(field.full_name());
         }
         field.cardinality() != Cardinality::Repeated && !field.supports_presence()
@@ -57,7 +60,7 @@ impl Traits {
     /// Whether the enum keeps numbers that it does not declare.
     pub fn is_open(&self, e: &EnumDescriptor) -> bool {
         let file = e.parent_file();
-        if self.knows(&file) {
+        if self.is_edition(&file) {
             return !self.editions.closed.contains(e.full_name());
         }
         file.syntax() == Syntax::Proto3
@@ -74,14 +77,23 @@ impl Traits {
         extension.kind() == Kind::String && self.checks(&extension.parent_file(), extension.full_name())
     }
 
+    /// Whether a message or enum of this file, by its full name, has a JSON form that the compiler vouches for.
+    pub fn allows_json(&self, file: &FileDescriptor, full_name: &str) -> bool {
+        if self.is_edition(file) {
+            return !self.editions.legacy_json.contains(full_name);
+        }
+        file.syntax() == Syntax::Proto3
+    }
+
     fn checks(&self, file: &FileDescriptor, full_name: &str) -> bool {
-        if self.knows(file) {
+        if self.is_edition(file) {
             return !self.editions.unverified.contains(full_name);
         }
         file.syntax() == Syntax::Proto3
     }
 
-    fn knows(&self, file: &FileDescriptor) -> bool {
+    /// Whether the file has an edition instead of a syntax.
+    pub fn is_edition(&self, file: &FileDescriptor) -> bool {
         self.editions.files.contains(file.name())
     }
 }

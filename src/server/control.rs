@@ -1,30 +1,38 @@
 //! The configuration that serves: built beside, swapped once, and the old one retired.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::SystemTime;
 
 use tokio::sync::watch;
 
 use crate::admin::Readiness;
+use crate::admin::Resources;
 use crate::builtin;
 use crate::config;
+use crate::config::At;
 use crate::config::Config;
 use crate::config::Diag;
 use crate::config::Report;
 use crate::observe::Observe;
+use crate::outbound::acme;
 use crate::outbound::acme::Acme;
 use crate::policy;
 use crate::policy::Policy;
 use crate::schema::Schema;
 use crate::schema::http::ServiceConfig;
 use crate::server::Setup;
+use crate::server::door::Doorway;
+use crate::server::listeners;
 use crate::server::listeners::Listeners;
 use crate::server::modules;
 use crate::server::modules::Loaded;
+use crate::server::opened::Opened;
 use crate::server::retire::Retiring;
 use crate::server::view::Served;
 use crate::server::view::own_service;
@@ -50,6 +58,10 @@ pub(super) struct Control {
     shadows: Shadows,
     listeners: Listeners,
     acme: Acme,
+    doorway: Doorway,
+    /// Where resources of the Admin API live.
+    store: Option<Opened>,
+    started: SystemTime,
     readiness: Arc<Readiness>,
     policies: Vec<Arc<dyn Policy>>,
     documents: Vec<Document>,
@@ -61,19 +73,44 @@ pub(super) struct Control {
     retiring: Retiring,
 }
 
+/// What the writer takes over at the start.
+pub(super) struct Owned {
+    pub(super) listeners: Listeners,
+    pub(super) acme: Acme,
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) doorway: Doorway,
+    pub(super) store: Option<Opened>,
+}
+
 /// What the writer remembers between snapshots.
-struct State {
-    generation: u64,
-    config: Option<Arc<Config>>,
+pub(super) struct State {
+    pub(super) generation: u64,
+    /// What serves; `None` before the first configuration.
+    pub(super) parts: Option<Parts>,
     /// Descriptors that the embedding program gave.
     given: Modules,
+    /// Descriptors that labels of the store point at.
+    pub(super) pushed: Modules,
+    /// The resources of the store.
+    pub(super) resources: Arc<Resources>,
     /// Descriptors that servers told, by module and server.
     told: HashMap<String, Schema>,
-    /// Descriptors that were read from files.
+}
+
+/// A snapshot that was built beside the one that serves, and the sockets and orders that go with it.
+pub(super) struct Prepared {
+    parts: Parts,
+    snapshot: snapshot::Snapshot,
+    listeners: listeners::Prepared,
+    acme: acme::Prepared,
+}
+
+/// What a configuration names, as it was read for it.
+pub(super) struct Parts {
+    pub(super) config: Arc<Config>,
+    /// Descriptors from files.
     read: HashMap<String, Loaded>,
-    /// Service configurations that were read from files.
     rules: Rules,
-    /// TLS of the upstreams.
     upstream_tls: HashMap<String, Arc<Tls>>,
 }
 
@@ -81,18 +118,25 @@ struct State {
 type Rules = HashMap<String, Arc<ServiceConfig>>;
 
 impl Control {
+    /// The writer of `current`; `doorway` is opened to it.
+    ///
+    /// # Errors
+    /// Where the Admin API can't be served.
     pub(super) fn new(
         current: Arc<Current>,
         observe: Arc<Observe>,
         workers: usize,
         setup: Setup,
-        listeners: Listeners,
-        acme: Acme,
-        readiness: Arc<Readiness>,
+        owned: Owned,
     ) -> Arc<Self> {
         let generations = Arc::new(watch::Sender::new(0));
         let view = Arc::new(Served::new(&current, &generations));
         let own = |all: Vec<builtin::Own>| all.into_iter().map(own_service).collect();
+        let Owned { listeners, acme, readiness, doorway, store } = owned;
+        let (pushed, resources) = match &store {
+            Some(opened) => (opened.pushed.clone(), Arc::new(opened.resources.clone())),
+            None => (Modules::new(), Arc::default()),
+        };
         Arc::new(Self {
             specs: Specs::new(workers, observe.metrics.clone()),
             shadows: Shadows::new(observe.metrics.clone()),
@@ -100,6 +144,9 @@ impl Control {
             observe,
             listeners,
             acme,
+            doorway,
+            store,
+            started: SystemTime::now(),
             readiness,
             policies: setup.policies,
             documents: setup.documents,
@@ -107,12 +154,11 @@ impl Control {
             health: own(builtin::health(view)),
             state: Mutex::new(State {
                 generation: 0,
-                config: None,
+                parts: None,
                 given: setup.modules,
+                pushed,
+                resources,
                 told: HashMap::new(),
-                read: HashMap::new(),
-                rules: Rules::new(),
-                upstream_tls: HashMap::new(),
             }),
             generations,
             retiring: Retiring::default(),
@@ -126,25 +172,58 @@ impl Control {
     /// Builds a snapshot of `config` beside the one that serves, and swaps it in.
     pub(super) fn apply(&self, config: Config) -> Result<u64, Report> {
         let mut state = self.lock();
-        let config = Arc::new(config);
+        let pushed = state.pushed.clone();
+        let prepared = self.prepare(&state, config, &pushed)?;
+        Ok(self.commit(&mut state, prepared))
+    }
+
+    /// Builds all that a configuration asks for, and changes nothing.
+    pub(super) fn prepare(
+        &self,
+        state: &State,
+        config: Config,
+        pushed: &Modules,
+    ) -> Result<Prepared, Report> {
         let mut diag = Diag::new();
-        let read = modules::read(&config, &state.read, &mut diag);
+        let config = Arc::new(config);
+        self.check_store(&config, &mut diag);
+        let (no_files, no_tls) = (HashMap::new(), HashMap::new());
+        let before = state.parts.as_ref();
+        let others = others(state, pushed);
+        let read = modules::read(&config, before.map_or(&no_files, |parts| &parts.read), &others, &mut diag);
         let rules = modules::rules(&config, &mut diag);
         let acme = self.acme.prepare(&config, &mut diag);
-        let upstream_tls = tls::read(&config, &state.upstream_tls, &mut diag);
-        let prepared = self.listeners.prepare(&config, &acme, &mut diag);
-        let built = diag.join(self.build(&state, &config, &read, &rules, &upstream_tls));
-        let snapshot = built.inspect_err(|_| self.observe.metrics.snapshot_failures.increment())?;
-        state.read = read;
-        state.rules = rules;
-        state.upstream_tls = upstream_tls;
-        state.config = Some(config.clone());
-        let generation = self.swap(&mut state, snapshot);
+        let upstream_tls = tls::read(&config, before.map_or(&no_tls, |parts| &parts.upstream_tls), &mut diag);
+        let listeners = self.listeners.prepare(&config, &acme, &mut diag);
+        let parts = Parts { config, read, rules, upstream_tls };
+        let snapshot = diag.join(self.build(state, &parts, pushed));
+        let snapshot = snapshot.inspect_err(|_| self.observe.metrics.snapshot_failures.increment())?;
+        Ok(Prepared { parts, snapshot, listeners, acme })
+    }
+
+    /// Lets serve what was prepared.
+    pub(super) fn commit(&self, state: &mut State, prepared: Prepared) -> u64 {
+        let Prepared { parts, snapshot, listeners, acme } = prepared;
+        let config = parts.config.clone();
+        state.parts = Some(parts);
+        self.doorway.admit(&config.admin);
+        let generation = self.swap(state, snapshot);
         // Who connects to a new listener finds what is published there.
-        self.listeners.commit(prepared, &config);
+        self.listeners.commit(listeners, &config);
         // An authority comes to see the listeners.
         self.acme.commit(acme);
-        Ok(generation)
+        generation
+    }
+
+    /// The store is opened once.
+    fn check_store(&self, config: &Config, diag: &mut Diag) {
+        let opened = self.store.as_ref().map(|opened| opened.path.as_path());
+        let asked = config.store.as_ref().map(|store| store.path.as_path());
+        if opened == asked {
+            return;
+        }
+        let at = config.store.as_ref().map_or_else(|| At::file(&config.file), |store| store.at.clone());
+        diag.fault(&at, "the store can't be changed while the gateway runs", "start it again for that");
     }
 
     /// Takes descriptors that a server told, or the embedding program gives.
@@ -166,8 +245,8 @@ impl Control {
         let mut state = self.lock();
         let before = (state.given.clone(), state.told.clone());
         change(&mut state);
-        let Some(config) = state.config.clone() else { return Ok(state.generation) };
-        match self.build(&state, &config, &state.read, &state.rules, &state.upstream_tls) {
+        let Some(parts) = &state.parts else { return Ok(state.generation) };
+        match self.build(&state, parts, &state.pushed) {
             Ok(snapshot) => Ok(self.swap(&mut state, snapshot)),
             Err(report) => {
                 self.observe.metrics.snapshot_failures.increment();
@@ -177,15 +256,15 @@ impl Control {
         }
     }
 
-    fn build(
+    /// Builds what serves with these descriptors pushed.
+    pub(super) fn build(
         &self,
         state: &State,
-        config: &Arc<Config>,
-        read: &HashMap<String, Loaded>,
-        rules: &Rules,
-        upstream_tls: &HashMap<String, Arc<Tls>>,
+        parts: &Parts,
+        pushed: &Modules,
     ) -> Result<snapshot::Snapshot, Report> {
-        let mut all: Modules = state.given.clone();
+        let Parts { config, read, rules, upstream_tls } = parts;
+        let mut all = others(state, pushed);
         for module in &config.modules {
             let found = match read.get(&module.name) {
                 Some(loaded) => Some(&loaded.schema),
@@ -220,7 +299,7 @@ impl Control {
         })
     }
 
-    fn swap(&self, state: &mut State, snapshot: snapshot::Snapshot) -> u64 {
+    pub(super) fn swap(&self, state: &mut State, snapshot: snapshot::Snapshot) -> u64 {
         state.generation = snapshot.generation;
         self.observe.metrics.snapshot_generation.set(snapshot.generation);
         self.retiring.take(self.current.swap(Arc::new(snapshot)));
@@ -232,23 +311,52 @@ impl Control {
     /// Reads the configuration file again; a faulty one is reported and changes nothing.
     pub(super) fn reload(&self) {
         let Some(path) = self.config().map(|config| config.file.clone()) else { return };
-        let outcome = config::load(&path, &|name| std::env::var(name).ok())
-            .inspect_err(|_| self.observe.metrics.snapshot_failures.increment())
-            .and_then(|config| self.apply(config));
+        let mut state = self.lock();
+        let outcome = self.load(&path, &state.resources).and_then(|config| {
+            let pushed = state.pushed.clone();
+            let prepared = self.prepare(&state, config, &pushed)?;
+            Ok(self.commit(&mut state, prepared))
+        });
+        drop(state);
         match outcome {
             Ok(generation) => tracing::info!(generation, "the configuration was reloaded"),
             Err(report) => tracing::error!("the configuration stays as it was:\n{report}"),
         }
     }
 
+    /// Reads the configuration file with these resources.
+    pub(super) fn load(&self, path: &Path, resources: &Resources) -> Result<Config, Report> {
+        let loaded = match &self.store {
+            Some(opened) => opened.load(path, resources),
+            None => config::load(path, &environment),
+        };
+        loaded.inspect_err(|_| self.observe.metrics.snapshot_failures.increment())
+    }
+
     /// The configuration that serves.
     pub(super) fn config(&self) -> Option<Arc<Config>> {
-        self.lock().config.clone()
+        self.current.load().config.clone()
     }
 
     /// TLS of an upstream.
     pub(super) fn upstream_tls(&self, upstream: &str) -> Option<Arc<Tls>> {
-        self.lock().upstream_tls.get(upstream).cloned()
+        self.lock().parts.as_ref()?.upstream_tls.get(upstream).cloned()
+    }
+
+    pub(super) fn doorway(&self) -> &Doorway {
+        &self.doorway
+    }
+
+    pub(super) fn opened(&self) -> Option<&Opened> {
+        self.store.as_ref()
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<snapshot::Snapshot> {
+        self.current.load_full()
+    }
+
+    pub(super) fn started(&self) -> SystemTime {
+        self.started
     }
 
     /// What is to be watched for changes.
@@ -276,7 +384,19 @@ impl Control {
         &self.readiness
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Descriptors that don't come from files: those that were pushed go before those that the embedding program gave.
+fn others(state: &State, pushed: &Modules) -> Modules {
+    let mut all = state.given.clone();
+    all.extend(pushed.iter().map(|(name, labels)| (name.clone(), labels.clone())));
+    all
+}
+
+/// A variable of the environment.
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }

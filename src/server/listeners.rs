@@ -15,9 +15,11 @@ use http::HeaderValue;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::admin::Door;
 use crate::admin::Readiness;
 use crate::admin::Scope;
 use crate::admin::Surface;
+use crate::admin::pb::ListenerStatus;
 use crate::call::Trusted;
 use crate::config::At;
 use crate::config::Config;
@@ -35,6 +37,7 @@ use crate::listen::accept::Stop;
 use crate::listen::endpoint;
 use crate::listen::table::Table;
 use crate::listen::tls;
+use crate::listen::tls::ADMIN;
 use crate::listen::worker;
 use crate::observe::Counter;
 use crate::observe::Counters;
@@ -47,6 +50,7 @@ pub(super) struct Listeners {
     control: Handle,
     observe: Arc<Observe>,
     readiness: Arc<Readiness>,
+    door: Door,
     inner: Mutex<Inner>,
 }
 
@@ -121,9 +125,10 @@ impl Listeners {
         lanes: Lanes,
         readiness: Arc<Readiness>,
         observe: Arc<Observe>,
+        door: Door,
     ) -> Self {
         let inner = Mutex::new(Inner { lanes: Some(lanes), ..Inner::default() });
-        Self { accepting, control, observe, readiness, inner }
+        Self { accepting, control, observe, readiness, door, inner }
     }
 
     /// Reads certificates, and binds what a configuration adds, before anything is changed.
@@ -192,7 +197,7 @@ impl Listeners {
             Kind::Gateway => None,
             Kind::Own(scope) => {
                 let shown = config.observe.metrics.then(|| self.observe.metrics.clone());
-                Some(Arc::new(Surface::new(scope, self.readiness.clone(), shown)))
+                Some(Arc::new(Surface::new(scope, self.readiness.clone(), shown, self.door.clone())))
             }
         };
         match own {
@@ -243,6 +248,24 @@ impl Listeners {
 
     pub(super) fn status(&self) -> Option<SocketAddr> {
         self.address(STATUS)
+    }
+
+    /// Each open listener: its name, where it listens, how many connections it has, and whether it has TLS and HTTP/3.
+    pub(super) fn statuses(&self) -> Vec<ListenerStatus> {
+        let inner = self.lock();
+        let mut all: Vec<ListenerStatus> = inner
+            .open
+            .iter()
+            .map(|(name, open)| ListenerStatus {
+                name: name.clone(),
+                address: open.bound.to_string(),
+                connections: i64::try_from(open.table.len()).unwrap_or(i64::MAX),
+                tls: open.terms.load().tls.is_some(),
+                http3: open.quic.is_some(),
+            })
+            .collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
     }
 
     pub(super) fn connections(&self) -> Vec<usize> {
@@ -362,7 +385,12 @@ fn wanted<'a>(config: &'a Config, secured: &HashMap<String, Arc<Tls>>) -> Vec<Wa
         name: ADMIN.into(),
         address: admin.address,
         at: &admin.address_at,
-        terms: terms.clone(),
+        terms: Terms {
+            // Uploads are large, and come from afar.
+            limits: Limits { stream_window: 1 << 20, connection_window: 4 << 20, ..own_limits() },
+            tls: secured.get(ADMIN).cloned(),
+            ..terms.clone()
+        },
         http3: false,
         kind: Kind::Own(Scope::Admin),
     });
@@ -437,7 +465,6 @@ fn own_limits() -> Limits {
 const FREE_PORT_ATTEMPTS: usize = 16;
 const IN_USE: &str = "choose another address, or end what uses this one";
 /// The names of the gateway's own listeners in logs and metrics.
-const ADMIN: &str = "admin";
 const STATUS: &str = "status";
 /// How long new connections are taken after a drain has begun.
 const GRACE: Duration = Duration::from_secs(1);

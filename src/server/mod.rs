@@ -1,8 +1,13 @@
 //! Assembles everything: threads, listeners, the configuration that serves, and the drain.
 
+mod change;
 mod control;
+mod door;
 mod listeners;
 mod modules;
+mod opened;
+mod plane;
+mod pushed;
 mod reload;
 mod retire;
 mod view;
@@ -37,13 +42,18 @@ use crate::outbound::acme::Acme;
 use crate::outbound::acme::Challenges;
 use crate::policy::Policy;
 use crate::server::control::Control;
+use crate::server::control::Owned;
+use crate::server::door::Doorway;
 use crate::server::listeners::Listeners;
+use crate::server::opened::Opened;
+use crate::snapshot;
 use crate::snapshot::Current;
 use crate::snapshot::Document;
 use crate::snapshot::Labels;
 use crate::snapshot::Modules;
 use crate::snapshot::ShadowReport;
 use crate::snapshot::Snapshot;
+use crate::store::StoreError;
 
 /// What a server is started with.
 #[derive(Default)]
@@ -77,6 +87,10 @@ pub enum StartError {
     Config(Report),
     /// The system didn't give what is needed.
     Io(&'static str, io::Error),
+    /// The store can't be used.
+    Store(StoreError),
+    /// A fault of Transom itself.
+    Ours(&'static str, String),
 }
 
 impl fmt::Display for StartError {
@@ -84,11 +98,19 @@ impl fmt::Display for StartError {
         match self {
             Self::Config(report) => report.fmt(f),
             Self::Io(what, error) => write!(f, "{what}: {error}"),
+            Self::Store(error) => error.fmt(f),
+            Self::Ours(what, why) => write!(f, "{what}: {why}"),
         }
     }
 }
 
 impl std::error::Error for StartError {}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
 
 impl From<Report> for StartError {
     fn from(report: Report) -> Self {
@@ -114,6 +136,11 @@ impl Server {
     /// Every fault of the configuration, an address that can't be bound among them.
     pub fn start(config: Config, setup: Setup) -> Result<Self, StartError> {
         raise_open_files();
+        let store = Opened::of(&config)?;
+        let config = match &store {
+            Some(opened) if !opened.is_empty() => opened.load(&config.file, &opened.resources)?,
+            _ => config,
+        };
         let workers = config.server.workers.map_or_else(cores, NonZeroUsize::get);
         let observe = Arc::new(observe(&config, workers)?);
         let current = Arc::new(Current::from_pointee(Snapshot::empty()));
@@ -130,20 +157,25 @@ impl Server {
                 run(worker::run(queue, gateway, meter));
             })?);
         }
-        let accepting = runtime("transom-accept")?;
-        let runtime = runtime("transom-control")?;
+        let accepting = runtime("transom-accept", || ())?;
+        // What is compiled there takes what workers leave.
+        let runtime = runtime("transom-control", snapshot::step_back)?;
         let readiness = Arc::new(Readiness::default());
         let drain_timeout = config.server.drain_timeout;
+        let doorway = Doorway::new(&config.admin);
         let listeners = Listeners::new(
             accepting.handle().clone(),
             runtime.handle().clone(),
             lanes,
             readiness.clone(),
             observe.clone(),
+            doorway.door(),
         );
         let watch = setup.watch;
         let acme = Acme::new(runtime.handle().clone(), challenges, observe.metrics.clone(), setup.acme);
-        let control = Control::new(current, observe.clone(), workers, setup, listeners, acme, readiness);
+        let owned = Owned { listeners, acme, readiness, doorway, store };
+        let control = Control::new(current, observe.clone(), workers, setup, owned);
+        control.doorway().open(Arc::downgrade(&control), &config.admin)?;
         control.apply(config)?;
         control.clone().spawn_upkeep(runtime.handle(), watch)?;
         Ok(Self { control, accepting, runtime, drain_timeout, observe, threads })
@@ -253,11 +285,12 @@ fn thread(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHand
 }
 
 /// A runtime with one thread of its own, beside the workers.
-fn runtime(name: &str) -> Result<Runtime, StartError> {
+fn runtime(name: &str, begin: impl Fn() + Send + Sync + 'static) -> Result<Runtime, StartError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(4)
         .thread_name(name)
+        .on_thread_start(begin)
         .enable_all()
         .build()
         .map_err(|error| StartError::Io("no runtime for the control plane", error))
@@ -311,14 +344,14 @@ pub fn publishers<'a>(
 fn compile(config: &Config) -> Result<Snapshot, Report> {
     let metrics = Metrics::new(1);
     let mut diag = crate::config::Diag::new();
-    let read = modules::read(config, &std::collections::HashMap::new(), &mut diag);
+    let read = modules::read(config, &std::collections::HashMap::new(), &Modules::new(), &mut diag);
     let rules = modules::rules(config, &mut diag);
     let acme = acme::check(config, &mut diag);
     tls::read(config, &std::collections::HashMap::new(), &acme, &mut diag);
     let upstream_tls = crate::upstream::tls::read(config, &std::collections::HashMap::new(), &mut diag);
     let modules: Modules =
         read.into_iter().map(|(name, loaded)| (name, Labels::live(loaded.schema))).collect();
-    let compiled = crate::snapshot::compile(&crate::snapshot::Inputs {
+    let compiled = snapshot::compile(&snapshot::Inputs {
         config: Arc::new(config.clone()),
         modules: &modules,
         rules: &rules,
@@ -329,7 +362,7 @@ fn compile(config: &Config) -> Result<Snapshot, Report> {
         documents: &[],
         in_process: &std::collections::HashMap::new(),
         specs: &crate::upstream::Specs::new(1, metrics.clone()),
-        shadows: &crate::snapshot::Shadows::new(metrics.clone()),
+        shadows: &snapshot::Shadows::new(metrics.clone()),
         upstream_tls: &upstream_tls,
         metrics: &metrics,
         generation: 1,

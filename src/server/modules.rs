@@ -15,6 +15,8 @@ use crate::schema::Fault;
 use crate::schema::Limits;
 use crate::schema::Schema;
 use crate::schema::http::ServiceConfig;
+use crate::snapshot::LIVE;
+use crate::snapshot::Modules;
 
 /// Descriptors of one module as they were last read.
 #[derive(Clone)]
@@ -22,30 +24,56 @@ pub(super) struct Loaded {
     pub(super) schema: Schema,
 }
 
-/// Reads every module that comes from files. A module whose content is the same keeps the
-/// pool that it has.
+/// Reads every module that comes from files, each after those that it imports from; `others` are those that come
+/// from elsewhere. A module whose content is the same keeps the pool that it has.
 pub(super) fn read(
     config: &Config,
     before: &HashMap<String, Loaded>,
+    others: &Modules,
     diag: &mut Diag,
 ) -> HashMap<String, Loaded> {
-    let mut all = HashMap::new();
-    for module in &config.modules {
-        let source = match &module.source {
-            ModuleSource::Protos(path) => Source::Directory(path.clone()),
-            ModuleSource::DescriptorSet(path) => Source::DescriptorSet(path.clone()),
-            ModuleSource::Upload | ModuleSource::Reflection { .. } => continue,
+    let mut all: HashMap<String, Loaded> = HashMap::new();
+    let sources = config.modules.iter().filter_map(|module| Some((module, source(module)?)));
+    let mut left: Vec<(&Module, Source)> = sources.collect();
+    let mut unread: Vec<String> = Vec::new();
+    while !left.is_empty() {
+        let waits = |module: &Module| {
+            let is_left = |dep: &String| left.iter().any(|(other, _)| other.name == *dep);
+            module.deps.iter().any(is_left)
         };
-        match source.load_blocking(&[], &Limits::default()) {
+        // A cycle was reported when the configuration was checked.
+        let Some(at) = left.iter().position(|(module, _)| !waits(module)) else { break };
+        let (module, source) = left.swap_remove(at);
+        if module.deps.iter().any(|dep| unread.contains(dep)) {
+            unread.push(module.name.clone());
+            continue; // What it imports from is at fault, and says so.
+        }
+        let live = |dep: &String| match all.get(dep) {
+            Some(loaded) => Some(loaded.schema.clone()),
+            None => others.get(dep).and_then(|labels| labels.get(LIVE)).cloned(),
+        };
+        let deps: Vec<Schema> = module.deps.iter().filter_map(live).collect();
+        match source.load_blocking(&deps, &Limits::default()) {
             Ok(schema) => {
                 let same = before.get(&module.name).filter(|old| old.schema.digest() == schema.digest());
                 let loaded = same.cloned().unwrap_or(Loaded { schema });
                 all.insert(module.name.clone(), loaded);
             }
-            Err(faults) => faults.iter().for_each(|fault| report(module, &module.source_at, fault, diag)),
+            Err(faults) => {
+                unread.push(module.name.clone());
+                faults.iter().for_each(|fault| report(module, &module.source_at, fault, diag));
+            }
         }
     }
     all
+}
+
+fn source(module: &Module) -> Option<Source> {
+    match &module.source {
+        ModuleSource::Protos(path) => Some(Source::Directory(path.clone())),
+        ModuleSource::DescriptorSet(path) => Some(Source::DescriptorSet(path.clone())),
+        ModuleSource::Upload | ModuleSource::Reflection { .. } => None,
+    }
 }
 
 /// Reads the service configuration of every module that has one.

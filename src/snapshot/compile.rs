@@ -102,6 +102,8 @@ pub(super) struct Build<'a> {
     pub(super) served: Tables,
     pub(super) labelled: HashMap<Arc<str>, Arc<Tables>>,
     pub(super) contested: HashSet<Arc<str>>,
+    /// Services that were told to be published twice: by which APIs, and on which host.
+    pub(super) collided: HashSet<(Arc<str>, Arc<str>, Arc<str>, String)>,
     /// Whether faults and conflicts are told; otherwise they only end an attempt.
     pub(super) tells: bool,
     /// Rules that another one goes before, by `rest.conflicts: first`.
@@ -123,6 +125,7 @@ impl<'a> Build<'a> {
             served: Tables::default(),
             labelled: HashMap::new(),
             contested: HashSet::new(),
+            collided: HashSet::new(),
             tells: false,
             conflicts: 0,
             fresh: HashMap::new(),
@@ -137,6 +140,7 @@ impl<'a> Build<'a> {
         self.served = Tables::default();
         self.labelled = HashMap::new();
         self.contested = HashSet::new();
+        self.collided = HashSet::new();
         self.tells = true;
         let Some(before) = self.inputs.before else { return };
         let Some(config) = &before.config else { return };

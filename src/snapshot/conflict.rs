@@ -69,7 +69,7 @@ impl Build<'_> {
                 false if first.plan.method.path == plan.method.path => "remove one of the two rules".into(),
                 false => format!("change one of the two rules, or {way_out}"),
             };
-            self.diag.fault(&api.module_at, problem, help);
+            self.diag.collision(&api.module_at, problem, help);
         }
     }
 
@@ -89,15 +89,14 @@ impl Build<'_> {
                 continue; // A host is listed twice, which is told once for each service.
             }
             let problem = format!(
-                "GET {} {} is claimed by the OpenAPI document of API \"{}\" ({}:{}) and by that of API \"{}\"",
+                "GET {} {} is claimed by the OpenAPI document of API \"{}\" ({}) and by that of API \"{}\"",
                 document.path,
                 places(&hosts),
                 first.api,
-                first.at.file.display(),
-                first.at.line,
+                first.at.file_and_line(),
                 document.api,
             );
-            self.diag.fault(
+            self.diag.collision(
                 &document.at,
                 problem,
                 "give one of the APIs another `openapi.path` or other `hosts`",
@@ -127,7 +126,7 @@ impl Build<'_> {
             true => "give the document another `openapi.path`, or one of the APIs other `hosts`",
             false => "give the document another `openapi.path`, or change the rule",
         };
-        self.diag.fault(&document.at, problem, help);
+        self.diag.collision(&document.at, problem, help);
     }
 
     /// Says how many warnings were kept back.

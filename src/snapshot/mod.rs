@@ -36,6 +36,7 @@ pub use shadow::ShadowFailure;
 pub use shadow::ShadowReport;
 pub use shadow::Shadows;
 pub use shadow::Watched;
+pub(crate) use shadow::step_back;
 
 use crate::bridge::rest::Endpoint;
 use crate::bridge::rest::Method as Messages;

@@ -99,26 +99,24 @@ impl Build<'_> {
         for Located { value: host, at } in &api.hosts {
             let rank = Rank { owner: Owner::Team, host: host.clone() };
             if let Err(there) = tables.routes.publish(&plan.method.path, rank, plan.clone()) {
-                // One fault a service is enough: all its methods collide.
-                let first = there.api.schema.service(&plan.method.service);
-                if first
-                    .and_then(|s| s.methods.first())
-                    .is_some_and(|rpc| rpc.method.path == plan.method.path)
-                {
-                    self.collision(api, there, plan, &host.to_string(), at);
-                }
+                self.collision(api, there, plan, &host.to_string(), at);
                 self.contest(there, plan);
             }
         }
     }
 
     fn collision(&mut self, api: &types::Api, there: &MethodPlan, plan: &MethodPlan, host: &str, at: &At) {
-        let at = if at.line == 0 { &api.at } else { at };
+        // One fault a service is enough: most of its methods collide.
+        let key = (there.api.name.clone(), plan.api.name.clone(), plan.method.service.clone(), host.to_owned());
+        if !self.collided.insert(key) {
+            return;
+        }
+        let at = if at.line == 0 && at.resource().is_none() { &api.at } else { at };
         let problem = format!(
             "service \"{}\" is published on host \"{host}\" by API \"{}\" of module \"{}\" and by API \"{}\" of module \"{}\"",
             plan.method.service, there.api.name, there.api.module, api.name, api.module,
         );
-        self.diag.fault(at, problem, "give one of them other `hosts`, or list other `services`");
+        self.diag.collision(at, problem, "give one of them other `hosts`, or list other `services`");
     }
 
     /// Whether any host serves it.

@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 
 pub use reader::Shadows;
+pub(crate) use reader::step_back;
 
 use crate::bridge::rest::Method as Messages;
 use crate::config::types;

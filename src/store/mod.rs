@@ -105,6 +105,12 @@ struct Cell {
 }
 
 impl Batch {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.written.is_empty()
+    }
+
     /// Expects a key to have exactly this value, or none, before the batch.
     pub fn expect(&mut self, table: Table, key: impl Into<Vec<u8>>, value: Option<Vec<u8>>) -> &mut Self {
         self.expected.push(Cell { table, key: key.into(), value });

@@ -93,6 +93,19 @@ impl Spec {
     }
 }
 
+impl Spec {
+    /// Each endpoint as it was written, and whether some worker finds it usable, or none has tried it yet.
+    pub fn endpoints(&self, now: Instant) -> Vec<(&str, bool)> {
+        let pools: Vec<&Arc<Pool>> = self.pools.iter().filter_map(OnceLock::get).collect();
+        let is_usable = |at: usize| {
+            let mut tried = pools.iter().filter_map(|pool| pool.endpoints.get(at)).peekable();
+            tried.peek().is_none() || tried.any(|endpoint| endpoint.is_usable(now))
+        };
+        let endpoints = self.config.endpoints.iter().enumerate();
+        endpoints.map(|(at, endpoint)| (endpoint.address.as_str(), is_usable(at))).collect()
+    }
+}
+
 /// All upstreams of the process, by name and content.
 pub struct Specs {
     workers: usize,

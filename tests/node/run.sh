@@ -24,7 +24,7 @@ cp "$here"/*.js "$work/"
 
 export TRANSOM_BIN="${TRANSOM_BIN:-$root/target/debug/transom}"
 export DEMO_BACKEND_BIN="${DEMO_BACKEND_BIN:-$root/target/debug/examples/demo_backend}"
-export PROTOS="$root/protos" PATH="$work/node_modules/.bin:$PATH"
+export PROTOS="$root/protos" BREAKING="$root/tests/breaking" PATH="$work/node_modules/.bin:$PATH"
 # The library's descriptors, for the gateway and for the clients that need no generated code.
 buf build "$PROTOS" --as-file-descriptor-set --path "$PROTOS/transom" --path "$PROTOS/google/rpc" -o "$work/demo.binpb"
 export DESCRIPTORS="$work/demo.binpb"

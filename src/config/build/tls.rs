@@ -12,12 +12,14 @@ use crate::config::build::path;
 use crate::config::build::text;
 use crate::config::host::HostPattern;
 use crate::config::raw::Raw;
+use crate::config::scalar;
 use crate::config::types::Acme;
 use crate::config::types::Certificate;
 use crate::config::types::CertificateSource;
 use crate::config::types::ClientAuth;
 use crate::config::types::Clients;
 use crate::config::types::ForwardCertificate;
+use crate::config::types::Given;
 use crate::config::types::Located;
 use crate::config::types::Tls;
 use crate::config::types::TlsVersion;
@@ -33,8 +35,11 @@ impl<'a> Named<'a> {
 
     /// The one that a list names, or the one that is written in the list itself.
     fn certificate(&self, item: &Raw) -> Certificate {
-        let named = item.text().and_then(|name| self.0.get(name));
-        Certificate { at: item.at(), ..certificate(named.copied().unwrap_or(item)) }
+        let named = item.text().and_then(|name| self.0.get(name)).copied().unwrap_or(item);
+        let found = certificate(named);
+        // What is wrong with the text of a resource is for whoever wrote the resource.
+        let at = if named.place.resource().is_some() { named.at() } else { item.at() };
+        Certificate { at, ..found }
     }
 }
 
@@ -84,6 +89,13 @@ pub(super) fn located(raw: &Raw, name: &str) -> Option<Located<PathBuf>> {
 }
 
 pub(super) fn certificate(raw: &Raw) -> Certificate {
+    let pem = |name: &str| {
+        let text = raw.get(name).filter(|value| value.place.resource().is_some())?.text()?;
+        text.starts_with(scalar::PEM_START).then(|| text.into())
+    };
+    if let (Some(cert), Some(key)) = (pem("cert"), pem("key")) {
+        return Certificate { at: raw.at(), source: CertificateSource::Given(Given { cert, key }) };
+    }
     let file = |name: &str| Located { value: path(raw, name), at: at(raw, name) };
     Certificate { at: raw.at(), source: CertificateSource::Files { cert: file("cert"), key: file("key") } }
 }

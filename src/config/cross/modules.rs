@@ -69,18 +69,15 @@ fn circle(
         return diag.count();
     }
     let start = way.iter().position(|(at, _)| *at == back).unwrap_or_default();
-    let names = way[start..].iter().map(|(at, _)| modules[*at].0).chain([modules[back].0]);
-    let shown: Vec<String> = names.map(|name| format!("`{}`", clip(name))).collect();
-    let all = match shown.len() {
-        0..=SHOWN_MAX => shown.join(" imports "),
-        more => format!(
-            "{} imports {} others, and so {}",
-            shown[0],
-            more - 2,
-            shown.last().map_or("", String::as_str)
-        ),
+    let around = &way[start..];
+    let name = |at: usize| format!("`{}`", clip(modules[at].0));
+    let all = if around.len() < SHOWN_MAX {
+        let names = around.iter().map(|(at, _)| name(*at)).chain([name(back)]);
+        names.collect::<Vec<_>>().join(" imports ")
+    } else {
+        format!("{} imports itself by way of {} others", name(back), around.len() - 1)
     };
-    let problem = if shown.len() == 2 {
+    let problem = if around.len() == 1 {
         "this module imports itself".to_owned()
     } else {
         format!("modules import each other in a circle: {all}")
@@ -96,7 +93,7 @@ fn reserved_twice(root: &Raw, diag: &mut Diag) {
             let Some(name) = package.text() else { continue };
             let (owner, other) = *first.entry(name).or_insert((index, package));
             if owner != index {
-                let help = format!("the other one is on line {}; keep one of them", other.place.line);
+                let help = format!("the other one is {}; keep one of them", other.place.whereabouts());
                 diag.fault(
                     &package.at(),
                     format!("two modules reserve the package {}", package.shown()),

@@ -7,6 +7,7 @@ use crate::config::scalar::DURATION;
 use crate::config::scalar::EMAIL;
 use crate::config::scalar::NAME;
 use crate::config::scalar::PATH;
+use crate::config::scalar::PEM_PATH;
 use crate::config::shape::Key;
 use crate::config::shape::Need::May;
 use crate::config::shape::Need::Must;
@@ -150,8 +151,8 @@ static FILES: Section = section(&[
 /// One entry of the top-level `certificates`.
 pub(in crate::config) static CERTIFICATE: Section = section(&[
     key("name", Shape::Scalar(&NAME), Must, "what listeners call it by"),
-    key("cert", Shape::Scalar(&PATH), Must, "PEM of the certificate and its chain; watched and reloaded"),
-    key("key", Shape::Scalar(&PATH), Must, "PEM of its private key"),
+    key("cert", Shape::Scalar(&PEM_PATH), Must, "PEM of the certificate and its chain; watched and reloaded"),
+    key("key", Shape::Scalar(&PEM_PATH), Must, "PEM of its private key"),
 ]);
 
 static ACME: Section = section(&[

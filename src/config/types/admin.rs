@@ -45,7 +45,7 @@ pub struct AdminToken {
 
 impl fmt::Debug for AdminToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AdminToken { at, name, role, modules, .. } = self;
+        let Self { at, name, role, modules, .. } = self;
         let mut out = f.debug_struct("AdminToken");
         out.field("at", at).field("name", name).field("role", role).field("modules", modules);
         out.finish_non_exhaustive()

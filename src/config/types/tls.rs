@@ -121,7 +121,7 @@ pub enum TlsVersion {
 /// A certificate with its chain, and its private key.
 #[derive(Debug, Clone)]
 pub struct Certificate {
-    /// Where it was written; for one that is used by its name, where it is named.
+    /// Where it was written; for one of the file that is used by its name, where it is named.
     pub at: At,
     /// Where it comes from.
     pub source: CertificateSource,
@@ -148,7 +148,7 @@ pub enum CertificateSource {
         /// Its private key.
         key: Located<PathBuf>,
     },
-    /// PEM that the embedding program gives; a file can't say it.
+    /// PEM itself, of a resource or of the embedding program; a file can't say it.
     Given(Given),
 }
 

@@ -20,7 +20,6 @@ use rustls::server::ProducesTickets;
 use crate::call::Names;
 use crate::config::Config;
 use crate::config::Diag;
-use crate::config::types::Listener;
 use crate::config::types::Tls as Asked;
 use crate::config::types::TlsVersion;
 use crate::listen::tls::certificates::Certificates;
@@ -74,11 +73,12 @@ pub fn read(
         reader.pair(certificate);
     }
     let mut all = HashMap::new();
-    for listener in &config.listeners {
-        let Some(asked) = &listener.tls else { continue };
-        let before = before.get(&listener.name).map(|tls| &**tls);
-        if let Some(tls) = one(&mut reader, acme, listener, asked, before) {
-            all.insert(listener.name.clone(), Arc::new(tls));
+    let listeners = config.listeners.iter().map(|listener| (listener.name.as_str(), &listener.tls));
+    for (name, asked) in listeners.chain([(ADMIN, &config.admin.tls)]) {
+        let Some(asked) = asked else { continue };
+        let before = before.get(name).map(|tls| &**tls);
+        if let Some(tls) = one(&mut reader, acme, name, asked, before) {
+            all.insert(name.to_owned(), Arc::new(tls));
         }
     }
     all
@@ -87,7 +87,7 @@ pub fn read(
 fn one(
     reader: &mut Reader<'_>,
     acme: &Prepared,
-    listener: &Listener,
+    listener: &str,
     asked: &Asked,
     before: Option<&Tls>,
 ) -> Option<Tls> {
@@ -101,7 +101,7 @@ fn one(
     match build(&reader.provider, acme, asked, &pairs, clients, before) {
         Ok(tls) => Some(tls),
         Err(error) => {
-            let problem = format!("TLS of listener \"{}\" can't be set up: {error}", listener.name);
+            let problem = format!("TLS of listener \"{listener}\" can't be set up: {error}");
             reader.diag.fault(&asked.at, problem, "");
             None
         }
@@ -161,3 +161,6 @@ fn build(
 const ALPN_H2: &[u8] = b"h2";
 const ALPN_H1: &[u8] = b"http/1.1";
 const ALPN_H3: &[u8] = b"h3";
+
+/// What the listener of the Admin API is called.
+pub const ADMIN: &str = "admin";

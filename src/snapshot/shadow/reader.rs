@@ -141,11 +141,12 @@ fn run(jobs: &Receiver<Job>, ended: &AtomicBool, metrics: &Metrics) {
     }
 }
 
-/// Workers go first. On Linux a thread has a priority of its own, elsewhere this would slow all of them down.
-fn step_back() {
+/// Lets workers go before this thread. On Linux a thread has a priority of its own, which those that it starts take
+/// over; elsewhere this would slow all of them down.
+pub(crate) fn step_back() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::warn!(%error, "what shadows read is read at the priority of calls");
+        tracing::warn!(%error, "a thread beside the workers has their priority");
     }
 }
 

@@ -1,0 +1,66 @@
+//! The store of this process, opened once, with what it had at the start.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::admin;
+use crate::admin::Resources;
+use crate::config;
+use crate::config::Config;
+use crate::config::Report;
+use crate::config::resource::Kind;
+use crate::config::resource::Resource;
+use crate::registry::Catalog;
+use crate::server::control::environment;
+use crate::server::pushed;
+use crate::snapshot::Modules;
+use crate::store::Embedded;
+use crate::store::Store;
+use crate::store::StoreError;
+
+/// An open store.
+pub(super) struct Opened {
+    pub(super) path: PathBuf,
+    pub(super) store: Arc<dyn Store>,
+    /// What labels pointed at when it was opened.
+    pub(super) pushed: Modules,
+    /// The resources that it had.
+    pub(super) resources: Resources,
+}
+
+impl Opened {
+    /// Opens the store of a configuration, if it names one, and reads it.
+    ///
+    /// # Errors
+    /// Where it can't be opened or read.
+    pub(super) fn of(config: &Config) -> Result<Option<Self>, StoreError> {
+        let Some(asked) = &config.store else { return Ok(None) };
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(&asked.path)?);
+        let resources = admin::load(&*store)?;
+        let pushed = pushed::read(&*store)?;
+        Ok(Some(Self { path: asked.path.clone(), store, pushed, resources }))
+    }
+
+    /// Whether it has nothing that a configuration is read with.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pushed.is_empty() && self.resources.is_empty()
+    }
+
+    /// Reads a configuration file with resources of the store.
+    pub(super) fn load(&self, path: &Path, resources: &Resources) -> Result<Config, Report> {
+        config::load_with(path, &environment, &self.with_modules(resources))
+    }
+
+    /// Resources, and those modules that have versions and were never configured: APIs may name them.
+    fn with_modules(&self, resources: &Resources) -> Vec<Resource> {
+        let mut all: Vec<Resource> = resources.values().map(|stored| stored.resource.clone()).collect();
+        let names = Catalog::new(&*self.store).modules(None, usize::MAX).unwrap_or_else(|error| {
+            tracing::error!(%error, "the modules of the store can't be listed");
+            Vec::new()
+        });
+        let unknown = names.into_iter().filter(|name| !resources.contains_key(&(Kind::Module, name.clone())));
+        all.extend(unknown.map(|name| Resource { kind: Kind::Module, name, text: "{}".into() }));
+        all
+    }
+}
