@@ -77,11 +77,8 @@ fn start(directory: &Path, backend: SocketAddr) -> Server {
 
 /// The sample service's files, with a message more for each version: no two are the same.
 fn version(number: usize) -> HttpBody {
-    let schema = compile::descriptor_set(
-        &Bytes::from_static(demo::FILE_DESCRIPTOR_SET),
-        &[],
-        &Limits::default(),
-    );
+    let schema =
+        compile::descriptor_set(&Bytes::from_static(demo::FILE_DESCRIPTOR_SET), &[], &Limits::default());
     let mut set: prost_types::FileDescriptorSet =
         prost::Message::decode(schema.expect("it is compiled").descriptor_set()).expect("it is a set");
     let mut extra = prost_types::FileDescriptorProto {
@@ -146,8 +143,17 @@ async fn measure(gateway: SocketAddr, admin: SocketAddr) {
     let after = windows(calls.clone(), &failed, WINDOWS).await;
     let of = |all: &[Duration]| median(all.to_vec());
     println!("{STREAMS} streams, {CALLS_A_SECOND} calls a second, {VERSIONS} versions in {took:?}");
-    println!("median of the p99s: before {:?}, during {:?}, after {:?}", of(&before), of(&during), of(&after));
-    println!("failed calls {}, ended streams {}", failed.load(Ordering::Relaxed), ended.load(Ordering::Relaxed));
+    println!(
+        "median of the p99s: before {:?}, during {:?}, after {:?}",
+        of(&before),
+        of(&during),
+        of(&after)
+    );
+    println!(
+        "failed calls {}, ended streams {}",
+        failed.load(Ordering::Relaxed),
+        ended.load(Ordering::Relaxed)
+    );
     println!("resident MiB: before {resident}, after {}", resident_mib());
 }
 

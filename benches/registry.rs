@@ -19,9 +19,9 @@ use transom::registry::record::VersionRecord;
 use transom::schema::Limits;
 use transom::schema::Schema;
 use transom::schema::compile::protos;
-use transom::snapshot::Inputs;
 use transom::server::Server;
 use transom::server::Setup;
+use transom::snapshot::Inputs;
 use transom::snapshot::Labels;
 use transom::snapshot::Modules;
 use transom::snapshot::Shadows;
@@ -79,6 +79,7 @@ fn measure(modules: usize, methods: usize, hosts: Hosts, memory: Memory) {
             in_process: &HashMap::new(),
             shadows: &shadows,
             specs: &specs,
+            shadows: &shadows,
             upstream_tls: &HashMap::new(),
             metrics: &metrics,
             generation: before.map_or(1, |before| before.generation + 1),

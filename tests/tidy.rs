@@ -50,8 +50,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "call", "config", "schema", "observe", "policy", "bridge", "upstream", "snapshot", "gateway", "store",
-            "registry",
+            "call", "config", "schema", "observe", "policy", "bridge", "upstream", "snapshot", "gateway",
+            "store", "registry",
         ],
     ),
     ("demo", &[]),

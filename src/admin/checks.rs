@@ -39,9 +39,9 @@ impl Leniency {
             let told = format!("more than {ALLOWED_MAX} changes are let through: make the change in steps");
             return Err(faults::invalid("allow_breaking", told));
         }
-        let allowed = allow_breaking.iter().map(|text| {
-            Allowed::parse(text).map_err(|told| faults::invalid("allow_breaking", told))
-        });
+        let allowed = allow_breaking
+            .iter()
+            .map(|text| Allowed::parse(text).map_err(|told| faults::invalid("allow_breaking", told)));
         Ok(Self { category, allowed: allowed.collect::<Result<_, _>>()? })
     }
 
@@ -103,7 +103,8 @@ fn reservations(config: &Config, modules: &Modules) -> Result<(), Status> {
 }
 
 fn within<'s>(schema: &'s Schema, packages: &[String]) -> Option<&'s str> {
-    let package = |service: &str| service.rsplit_once('.').map_or(String::new(), |(package, _)| package.into());
+    let package =
+        |service: &str| service.rsplit_once('.').map_or(String::new(), |(package, _)| package.into());
     schema.services().iter().map(|service| &*service.name).find(|name| packages.contains(&package(name)))
 }
 

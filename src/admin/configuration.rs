@@ -129,8 +129,12 @@ fn decide(
     if answer.changes.is_empty() {
         return Ok(change);
     }
-    let note: Vec<String> =
-        answer.changes.iter().take(NOTED_MAX).map(|change| format!("{}/{}", change.kind, change.name)).collect();
+    let note: Vec<String> = answer
+        .changes
+        .iter()
+        .take(NOTED_MAX)
+        .map(|change| format!("{}/{}", change.kind, change.name))
+        .collect();
     let note = format!("{} changes: {}", answer.changes.len(), note.join(", "));
     let method = "transom.admin.v1.Configuration/ApplyConfig";
     let deed = Deed { method, target: "config", before: &before, after: &answer.etag, note: &note };
@@ -141,13 +145,16 @@ fn decide(
 
 fn told(before: Option<&Stored>, kind: Kind, name: &str, after: Option<&str>) -> pb::ResourceChange {
     let (change, differences) = match (before, after) {
-        (Some(before), Some(after)) => {
-            (What::Updated, differences(&before.resource.text, after))
-        }
+        (Some(before), Some(after)) => (What::Updated, differences(&before.resource.text, after)),
         (None, _) => (What::Created, Vec::new()),
         (_, None) => (What::Deleted, Vec::new()),
     };
-    pb::ResourceChange { change: change.into(), kind: kind.list_name().into(), name: name.into(), differences }
+    pb::ResourceChange {
+        change: change.into(),
+        kind: kind.list_name().into(),
+        name: name.into(),
+        differences,
+    }
 }
 
 /// All resources as one document.

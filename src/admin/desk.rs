@@ -84,7 +84,8 @@ impl Desk {
             work(desk)
         });
         tokio::time::timeout(COMPILE_TIME_MAX, work).await.unwrap_or_else(|_| {
-            let told = format!("compiling it took more than {COMPILE_TIME_MAX:?}: upload it as several modules");
+            let told =
+                format!("compiling it took more than {COMPILE_TIME_MAX:?}: upload it as several modules");
             Err(faults::status(Code::InvalidArgument, Reason::RequestInvalid, told))
         })
     }

@@ -64,12 +64,7 @@ impl Reason {
     }
 }
 
-fn with(
-    code: Code,
-    reason: Reason,
-    told: impl Into<String>,
-    add: impl FnOnce(&mut ErrorDetails),
-) -> Status {
+fn with(code: Code, reason: Reason, told: impl Into<String>, add: impl FnOnce(&mut ErrorDetails)) -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info(reason.name(), DOMAIN, [] as [(String, String); 0]);
     add(&mut details);

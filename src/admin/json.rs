@@ -31,7 +31,9 @@ fn value_of(json: Json) -> Value {
         Json::Bool(value) => Kind::BoolValue(value),
         Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(0.0)),
         Json::String(text) => Kind::StringValue(text),
-        Json::Array(items) => Kind::ListValue(ListValue { values: items.into_iter().map(value_of).collect() }),
+        Json::Array(items) => {
+            Kind::ListValue(ListValue { values: items.into_iter().map(value_of).collect() })
+        }
         Json::Object(map) => Kind::StructValue(object(map)),
     };
     Value { kind: Some(kind) }

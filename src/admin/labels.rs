@@ -136,8 +136,7 @@ fn decide(
     }
     answer.allowed = verdict.allowed.iter().map(checks::finding).collect();
     let actor = &asker.actor.name;
-    let moved =
-        Move { module, label, before: before.as_deref(), after, actor, reason, now_ms: asker.now_ms };
+    let moved = Move { module, label, before: before.as_deref(), after, actor, reason, now_ms: asker.now_ms };
     catalog.move_label(moved, &mut change.batch)?;
     let schema = schema.map(|(schema, _)| schema.clone());
     change.labels.push((module.to_owned(), label.to_owned(), schema));
@@ -163,7 +162,10 @@ fn unused(standing: &Standing<'_>, module: &str, label: &str) -> Result<(), Refu
     if users.is_empty() {
         return Ok(());
     }
-    let told = format!("label \"{label}\" of \"{module}\" is used by {}: let it serve another first", users.join(", "));
+    let told = format!(
+        "label \"{label}\" of \"{module}\" is used by {}: let it serve another first",
+        users.join(", ")
+    );
     Err(faults::status(Code::FailedPrecondition, Reason::InUse, told).into())
 }
 

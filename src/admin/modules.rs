@@ -51,7 +51,10 @@ impl Service {
 
 #[tonic::async_trait]
 impl Modules for Service {
-    async fn list_modules(&self, request: Request<pb::ListModulesRequest>) -> Answer<pb::ListModulesResponse> {
+    async fn list_modules(
+        &self,
+        request: Request<pb::ListModulesRequest>,
+    ) -> Answer<pb::ListModulesResponse> {
         let request = request.into_inner();
         let (size, after) = (desk::page_size(request.page_size)?, desk::after(&request.page_token)?);
         let list = move |desk: &Desk| {
@@ -220,7 +223,8 @@ fn shadow(report: ShadowReport) -> pb::Shadow {
 fn names(desk: &Desk, after: Option<&str>, limit: usize) -> Result<Vec<String>, Refused> {
     let config = desk.plane.snapshot().config.clone();
     let configured = config.iter().flat_map(|config| config.modules.iter().map(|module| module.name.clone()));
-    let mut names: Vec<String> = configured.filter(|name| after.is_none_or(|after| after < &**name)).collect();
+    let mut names: Vec<String> =
+        configured.filter(|name| after.is_none_or(|after| after < &**name)).collect();
     if let Some(store) = desk.plane.store() {
         names.extend(Catalog::new(&*store).modules(after, limit)?);
     }
@@ -236,7 +240,8 @@ fn existing(desk: &Desk, name: &str) -> Result<pb::Module, Refused> {
     let config = desk.plane.snapshot().config.clone();
     let is_configured = config.is_some_and(|config| config.modules.iter().any(|known| known.name == name));
     if found.versions == 0 && !is_configured {
-        let told = format!("there is no module \"{}\": `GET /admin/v1/modules` lists them", name.escape_debug());
+        let told =
+            format!("there is no module \"{}\": `GET /admin/v1/modules` lists them", name.escape_debug());
         return Err(faults::status(Code::NotFound, Reason::NotFound, told).into());
     }
     Ok(found)
@@ -255,7 +260,9 @@ fn module(desk: &Desk, name: &str) -> Result<pb::Module, Refused> {
         .plane
         .modules()
         .get(name)
-        .map(|labels| labels.iter().map(|(label, schema)| (label.to_owned(), schema.digest().hex())).collect())
+        .map(|labels| {
+            labels.iter().map(|(label, schema)| (label.to_owned(), schema.digest().hex())).collect()
+        })
         .unwrap_or_default();
     let mut versions = 0;
     if let Some(store) = desk.plane.store()

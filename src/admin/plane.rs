@@ -34,8 +34,10 @@ pub trait Plane: Send + Sync + 'static {
     ///
     /// # Errors
     /// What `decide` says against it, or why it can't be built or written down: then nothing is changed.
-    fn change(&self, decide: &mut dyn FnMut(&Standing<'_>) -> Result<Change, Refused>)
-    -> Result<u64, Refused>;
+    fn change(
+        &self,
+        decide: &mut dyn FnMut(&Standing<'_>) -> Result<Change, Refused>,
+    ) -> Result<u64, Refused>;
 
     /// What the process does.
     fn status(&self) -> pb::GetStatusResponse;

@@ -74,7 +74,8 @@ pub(super) fn compile(desk: &Desk, wanted: Wanted<'_>) -> Result<Compiled, Refus
             (Some(pin), _) => pinned_schema(&catalog, pin)?,
             (None, Some(live)) => live,
             (None, None) => {
-                let told = format!("\"{dep}\", which \"{module}\" imports from, has no version yet: push it first");
+                let told =
+                    format!("\"{dep}\", which \"{module}\" imports from, has no version yet: push it first");
                 return Err(faults::status(Code::FailedPrecondition, Reason::NotFound, told).into());
             }
         };
@@ -114,8 +115,7 @@ pub(super) fn create(
     compiled: Compiled,
 ) -> Result<pb::CreateVersionResponse, Refused> {
     let mut answer = pb::CreateVersionResponse { dry_run: asked.request.dry_run, ..Default::default() };
-    let generation =
-        desk.plane.change(&mut |standing| decide(asked, &compiled, standing, &mut answer))?;
+    let generation = desk.plane.change(&mut |standing| decide(asked, &compiled, standing, &mut answer))?;
     if answer.promoted {
         answer.generation = generation;
     }
@@ -152,7 +152,15 @@ fn decide(
     };
     if promotes {
         let before = before.as_deref();
-        let moved = Move { module, label, before, after: Some(digest), actor: &asker.actor.name, reason: "push", now_ms: asker.now_ms };
+        let moved = Move {
+            module,
+            label,
+            before,
+            after: Some(digest),
+            actor: &asker.actor.name,
+            reason: "push",
+            now_ms: asker.now_ms,
+        };
         catalog.move_label(moved, &mut change.batch)?;
         change.labels.push((module.to_owned(), label.to_owned(), Some(compiled.schema.clone())));
     }
@@ -191,7 +199,8 @@ fn record(asked: &Asked, compiled: &Compiled, verdict: &Verdict) -> VersionRecor
 /// What a request may say of where its content is from.
 pub(super) fn source(text: &str) -> Result<(), Status> {
     if SOURCE_CHARS_MAX < text.chars().count() || text.chars().any(char::is_control) {
-        let told = format!("write one line of at most {SOURCE_CHARS_MAX} characters, such as a revision of git");
+        let told =
+            format!("write one line of at most {SOURCE_CHARS_MAX} characters, such as a revision of git");
         return Err(faults::invalid("source", told));
     }
     Ok(())

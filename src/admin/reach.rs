@@ -28,8 +28,10 @@ pub(super) fn check(config: &Config) -> Result<(), Status> {
         for (at, endpoint) in upstream.endpoints.iter().enumerate() {
             let Some(why) = why_not(&endpoint.host, endpoint.port, &own) else { continue };
             let field = format!("upstreams/{}: endpoints[{at}].address", upstream.name);
-            let told =
-                format!("{} {why}; write that upstream into the configuration file if it is meant", endpoint.address);
+            let told = format!(
+                "{} {why}; write that upstream into the configuration file if it is meant",
+                endpoint.address
+            );
             return Err(faults::invalid(&field, told));
         }
     }

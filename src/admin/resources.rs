@@ -49,7 +49,8 @@ impl Resources for Service {
         let list = move |desk: &Desk| {
             let config = desk.plane.snapshot().config.clone();
             let stored = desk.plane.resources();
-            let mut names: Vec<String> = config.iter().flat_map(|config| config.names(kind)).map(str::to_owned).collect();
+            let mut names: Vec<String> =
+                config.iter().flat_map(|config| config.names(kind)).map(str::to_owned).collect();
             names.extend(stored.keys().filter(|(known, _)| *known == kind).map(|(_, name)| name.clone()));
             names.retain(|name| after.as_ref().is_none_or(|after| after < name));
             names.sort();
@@ -118,8 +119,7 @@ impl Resources for Service {
         }
         let delete = move |desk: &Desk| {
             desk.store()?;
-            let generation =
-                desk.plane.change(&mut |standing| delete(standing, &asker, kind, &request))?;
+            let generation = desk.plane.change(&mut |standing| delete(standing, &asker, kind, &request))?;
             Ok(pb::DeleteResourceResponse { generation })
         };
         self.0.beside(delete).await.map(Response::new)
@@ -234,7 +234,10 @@ fn check_etag(before: Option<&Stored>, etag: &str, kind: Kind, name: &str) -> Re
     if holds {
         return Ok(());
     }
-    let told = format!("{} \"{name}\" isn't in that state any more: read it again and repeat the change", kind.one());
+    let told = format!(
+        "{} \"{name}\" isn't in that state any more: read it again and repeat the change",
+        kind.one()
+    );
     Err(faults::status(Code::Aborted, Reason::Conflict, told))
 }
 
@@ -286,7 +289,12 @@ fn text(request: &pb::PutResourceRequest) -> Result<String, Status> {
     }
 }
 
-fn resource(config: Option<&Config>, stored: Option<&Stored>, kind: Kind, name: &str) -> Option<pb::Resource> {
+fn resource(
+    config: Option<&Config>,
+    stored: Option<&Stored>,
+    kind: Kind,
+    name: &str,
+) -> Option<pb::Resource> {
     let in_file = config.filter(|config| config.origin(kind, name) == Some(Origin::File));
     if let Some(written) = in_file.and_then(|config| config.written(kind, name)) {
         let spec = Some(json::to_struct(&redacted(&written)));

@@ -71,7 +71,13 @@ pub fn load(store: &dyn Store) -> Result<Resources, StoreError> {
 }
 
 /// Writes down what a resource is to be; `None` removes it. It is expected to be as it was.
-pub(super) fn write(before: Option<&Stored>, kind: Kind, name: &str, after: Option<&Stored>, batch: &mut Batch) {
+pub(super) fn write(
+    before: Option<&Stored>,
+    kind: Kind,
+    name: &str,
+    after: Option<&Stored>,
+    batch: &mut Batch,
+) {
     let key = format!("{}/{name}", kind.list_name());
     batch.expect(Table::Resources, key.as_str(), before.map(Stored::encode));
     match after {

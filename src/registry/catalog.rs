@@ -402,7 +402,8 @@ mod tests {
         let mut batch = Batch::default();
         let digest = schema.digest().hex();
         if catalog.version(module, &digest).unwrap().is_none() {
-            let version = VersionRecord { module: module.into(), digest: digest.clone(), ..Default::default() };
+            let version =
+                VersionRecord { module: module.into(), digest: digest.clone(), ..Default::default() };
             catalog.add(version, schema, &mut batch).unwrap();
         }
         let before = catalog.label(module, label).unwrap();
@@ -417,7 +418,8 @@ mod tests {
     fn a_version_comes_back_with_what_it_imports() {
         let (_directory, store) = store();
         let common = schema("message Shared { string id = 1; }");
-        let text = "syntax = \"proto3\"; package q; import \"p/a.proto\"; import \"google/api/annotations.proto\";
+        let text =
+            "syntax = \"proto3\"; package q; import \"p/a.proto\"; import \"google/api/annotations.proto\";
             service S { rpc M(p.Shared) returns (p.Shared) { option (google.api.http) = { get: \"/m\" }; } }";
         let files = vec![("q.proto".to_owned(), text.as_bytes().to_vec())];
         let pets = compile::protos(files, std::slice::from_ref(&common), &Limits::default()).unwrap();

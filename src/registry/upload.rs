@@ -55,7 +55,9 @@ impl Content {
     /// Every fault that can be found, at least one.
     pub fn compile(self, deps: &[Schema], limits: &Limits) -> Result<Schema, Vec<Fault>> {
         match self {
-            Self::Zip(bytes) => compile::protos(unpack(&bytes, limits).map_err(|fault| vec![fault])?, deps, limits),
+            Self::Zip(bytes) => {
+                compile::protos(unpack(&bytes, limits).map_err(|fault| vec![fault])?, deps, limits)
+            }
             Self::Set(bytes) => compile::descriptor_set(&bytes, deps, limits),
         }
     }
@@ -212,7 +214,9 @@ mod tests {
         let small = Limits { bytes_max: 1 << 10, ..limits };
         assert!(problem(&[("a.proto", PETS), ("b.proto", &zeros)], &small).contains("more than 1024 bytes"));
         let small = Limits { files_max: 1, ..limits };
-        assert!(problem(&[("a.proto", PETS), ("b.proto", PETS)], &small).contains("more than 1 .proto files"));
+        assert!(
+            problem(&[("a.proto", PETS), ("b.proto", PETS)], &small).contains("more than 1 .proto files")
+        );
         assert!(problem(&[("a.txt", PETS)], &limits).contains("no .proto file in it"));
     }
 

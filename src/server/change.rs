@@ -110,7 +110,8 @@ impl Control {
             let endpoints = spec.endpoints(now()).into_iter();
             let endpoints =
                 endpoints.map(|(address, usable)| pb::EndpointStatus { address: address.into(), usable });
-            upstreams.push(pb::UpstreamStatus { name: spec.name.to_string(), endpoints: endpoints.collect() });
+            upstreams
+                .push(pb::UpstreamStatus { name: spec.name.to_string(), endpoints: endpoints.collect() });
         }
         let methods = apis().map(|api| {
             let services = api.services.iter().filter_map(|name| api.schema.service(name));

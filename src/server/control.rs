@@ -178,7 +178,12 @@ impl Control {
     }
 
     /// Builds all that a configuration asks for, and changes nothing.
-    pub(super) fn prepare(&self, state: &State, config: Config, pushed: &Modules) -> Result<Prepared, Report> {
+    pub(super) fn prepare(
+        &self,
+        state: &State,
+        config: Config,
+        pushed: &Modules,
+    ) -> Result<Prepared, Report> {
         let mut diag = Diag::new();
         let config = Arc::new(config);
         self.check_store(&config, &mut diag);
@@ -188,8 +193,7 @@ impl Control {
         let read = modules::read(&config, before.map_or(&no_files, |parts| &parts.read), &others, &mut diag);
         let rules = modules::rules(&config, &mut diag);
         let acme = self.acme.prepare(&config, &mut diag);
-        let upstream_tls =
-            tls::read(&config, before.map_or(&no_tls, |parts| &parts.upstream_tls), &mut diag);
+        let upstream_tls = tls::read(&config, before.map_or(&no_tls, |parts| &parts.upstream_tls), &mut diag);
         let listeners = self.listeners.prepare(&config, &acme, &mut diag);
         let parts = Parts { config, read, rules, upstream_tls };
         let snapshot = diag.join(self.build(state, &parts, pushed));

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::Weak;
 
+use crate::admin::Change;
 use crate::admin::Plane;
 use crate::admin::Refused;
 use crate::admin::Resources;
 use crate::admin::Standing;
-use crate::admin::Change;
 use crate::admin::pb;
 use crate::server::control::Control;
 use crate::snapshot::Modules;

@@ -52,7 +52,11 @@ fn schema(catalog: &Catalog<'_>, module: &str, digest: &str) -> Option<Schema> {
     let version = match catalog.version(module, digest) {
         Ok(Some(version)) => version,
         Ok(None) => {
-            tracing::error!(module, digest, "a label points at a version that is not in the store: push it again");
+            tracing::error!(
+                module,
+                digest,
+                "a label points at a version that is not in the store: push it again"
+            );
             return None;
         }
         Err(error) => {

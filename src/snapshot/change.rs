@@ -214,6 +214,7 @@ pub(super) mod tests {
         config: Arc<Config>,
         metrics: Arc<Metrics>,
         specs: Specs,
+        shadows: Shadows,
     }
 
     impl World {
@@ -221,7 +222,8 @@ pub(super) mod tests {
             let metrics = Metrics::new(1);
             let config = config::parse(config, Path::new("test.yaml"), &|_| None);
             let config = Arc::new(config.unwrap_or_else(|report| panic!("{report}")));
-            Self { config, specs: Specs::new(1, metrics.clone()), metrics }
+            let (specs, shadows) = (Specs::new(1, metrics.clone()), Shadows::new(metrics.clone()));
+            Self { config, specs, shadows, metrics }
         }
 
         fn with<T>(
@@ -240,8 +242,8 @@ pub(super) mod tests {
                 extra: &[],
                 documents: &[],
                 in_process: &HashMap::new(),
-                shadows: &Shadows::new(self.metrics.clone()),
                 specs: &self.specs,
+                shadows: &self.shadows,
                 upstream_tls: &HashMap::new(),
                 metrics: &self.metrics,
                 generation: before.map_or(1, |before| before.generation + 1),

@@ -25,7 +25,6 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::Tables;
 use crate::snapshot::Versions;
 use crate::snapshot::change::Basis;
-use crate::snapshot::shadow::Cast;
 use crate::snapshot::unit::Unit;
 use crate::snapshot::unit::Version;
 use crate::snapshot::unit::cors;
@@ -206,26 +205,26 @@ impl<'a> Build<'a> {
             return Versions::default(); // They are at fault; without them the methods would collide where they don't.
         }
         let Some(upstream) = self.upstream(api) else { return Versions::default() };
+        let beside = schema.and_then(|schema| self.beside(api, labels?, schema));
         let asked = labels.filter(|_| api.label_header.is_some());
         let others = asked.into_iter().flat_map(|labels| labels.iter());
         let others: Vec<_> = others.filter(|(label, _)| *label != api.label).collect();
-        let cast = labels.zip(schema).and_then(|(labels, schema)| self.shadow(api, labels, schema));
-        let mut unit = |label, schema, cast| {
-            self.unit(Version { api, label, schema, upstream: &upstream, cast }, before)
+        let mut unit = |label, schema, beside| {
+            self.unit(Version { api, label, schema, beside, upstream: &upstream }, before)
         };
         Versions {
-            served: schema.map(|schema| unit(&api.label, schema, cast.as_ref())),
+            served: schema.map(|schema| unit(&api.label, schema, beside)),
             others: others.into_iter().map(|(label, schema)| unit(label, schema, None)).collect(),
         }
     }
 
     /// One version of an API: one that is there already, if it is right.
     fn unit(&mut self, version: Version<'_>, before: Option<&Versions>) -> Arc<Unit> {
-        let Version { api, label, schema, cast, .. } = version;
+        let Version { api, label, schema, beside, .. } = version;
         let is_right = |unit: &&Arc<Unit>| {
             *unit.api.label == *label
                 && unit.api.schema.digest() == schema.digest()
-                && unit.api.shadow.as_ref().map(Arc::as_ptr) == cast.map(Cast::identity)
+                && unit.api.shadow.as_ref().map(|shadow| shadow.digest()) == beside.map(Schema::digest)
         };
         if let Some(unit) = before.and_then(|versions| versions.all().find(is_right)) {
             return unit.clone();

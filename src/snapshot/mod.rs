@@ -10,8 +10,8 @@ mod conflict;
 mod labels;
 mod publish;
 mod rest;
-mod shadow;
 mod retired;
+mod shadow;
 mod unit;
 
 use std::collections::HashMap;
@@ -28,6 +28,7 @@ pub use compile::OwnService;
 pub use compile::compile;
 pub use labels::LIVE;
 pub use labels::Labels;
+pub use retired::Retired;
 pub use shadow::Copy;
 pub use shadow::Direction;
 pub use shadow::Shadow;
@@ -36,7 +37,6 @@ pub use shadow::ShadowReport;
 pub use shadow::Shadows;
 pub use shadow::Watched;
 pub(crate) use shadow::step_back;
-pub use retired::Retired;
 
 use crate::bridge::rest::Endpoint;
 use crate::bridge::rest::Method as Messages;

@@ -107,7 +107,8 @@ impl Build<'_> {
 
     fn collision(&mut self, api: &types::Api, there: &MethodPlan, plan: &MethodPlan, host: &str, at: &At) {
         // One fault a service is enough: most of its methods collide.
-        let key = (there.api.name.clone(), plan.api.name.clone(), plan.method.service.clone(), host.to_owned());
+        let key =
+            (there.api.name.clone(), plan.api.name.clone(), plan.method.service.clone(), host.to_owned());
         if !self.collided.insert(key) {
             return;
         }

@@ -26,12 +26,15 @@ impl Retired {
         let (methods, rules) = (unit.methods.len(), unit.rules.len());
         let plans: usize = unit.methods.iter().map(Arc::strong_count).sum();
         let messages = || unit.methods.iter().filter_map(|plan| plan.messages.as_ref());
+        let mut watched = unit.methods.iter().filter_map(|plan| plan.shadow.as_ref());
         let jsons = || unit.methods.iter().filter_map(|plan| plan.json.as_ref());
         let endpoints = unit.rules.iter().map(|route| &route.endpoint).chain(jsons());
         // A plan is held by its rules too, and its messages by every endpoint.
         Arc::strong_count(&self.0) == 1
             && Arc::strong_count(&unit.api) == 1 + methods
             && plans == methods + rules
+            // A call whose messages are copied may have let the plan go.
+            && watched.all(|watched| Arc::strong_count(watched) == 1)
             && endpoints.map(Arc::strong_count).all(|count| count == 1)
             && messages().map(Arc::strong_count).sum::<usize>()
                 == messages().count() + jsons().count() + rules

@@ -35,6 +35,7 @@ use crate::snapshot::Labels;
 use crate::snapshot::compile::Build;
 use crate::snapshot::shadow::compare::Side;
 use crate::snapshot::shadow::reader::Job;
+use crate::snapshot::unit::Version;
 use crate::transcode::Plans;
 
 /// Which way a message goes.
@@ -62,6 +63,8 @@ pub struct Shadow {
     api: Arc<str>,
     label: Arc<str>,
     digest: Digest,
+    /// Its compiled messages.
+    plans: Arc<Plans>,
     counts: Counters,
     read: AtomicU64,
     skipped: AtomicU64,
@@ -119,6 +122,10 @@ pub struct ShadowFailure {
 }
 
 impl Shadow {
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// What it saw so far.
     pub fn report(&self) -> ShadowReport {
         let failures = self.lock();
@@ -235,15 +242,9 @@ impl Drop for Held {
 pub(super) struct Cast {
     pub(super) shadow: Arc<Shadow>,
     schema: Schema,
-    plans: Arc<Plans>,
 }
 
 impl Cast {
-    /// Which one it is, as long as somebody holds it.
-    pub(super) fn identity(&self) -> *const Shadow {
-        Arc::as_ptr(&self.shadow)
-    }
-
     /// How the messages of a method are read beside the serving version.
     pub(super) fn watch(&self, rpc: &Rpc, serving: Option<&Messages>) -> Option<Arc<Watched>> {
         let serving = serving?;
@@ -262,30 +263,39 @@ impl Cast {
         if known.method.kind != rpc.method.kind {
             return Beside::Fails("the method streams another way in this version");
         }
-        let id = |name: &str| self.plans.find(name);
+        let plans = &self.shadow.plans;
+        let id = |name: &str| plans.find(name);
         let input = id(known.descriptor.input().full_name());
         match input.zip(id(known.descriptor.output().full_name())) {
-            Some((input, output)) => Beside::Reads(Side { plans: self.plans.clone(), input, output }),
+            Some((input, output)) => Beside::Reads(Side { plans: plans.clone(), input, output }),
             None => Beside::Fails("the version doesn't know the method's messages"),
         }
     }
 }
 
-impl Build<'_> {
+impl<'a> Build<'a> {
     /// The version in the shadow of an API. There is none where the label isn't there yet, or where it points at
     /// what serves: nothing could fail.
-    pub(super) fn shadow(&mut self, api: &types::Api, labels: &Labels, serving: &Schema) -> Option<Cast> {
+    pub(super) fn beside(
+        &mut self,
+        api: &types::Api,
+        labels: &'a Labels,
+        serving: &Schema,
+    ) -> Option<&'a Schema> {
         let label = api.shadow.as_deref()?;
-        let Some(schema) = labels.get(label) else {
+        let schema = labels.get(label);
+        if schema.is_none() {
             self.no_shadow(api, label);
-            return None;
-        };
-        if schema.digest() == serving.digest() {
-            return None;
         }
+        schema.filter(|schema| schema.digest() != serving.digest())
+    }
+
+    /// What the methods of a version are compiled with, where another one is in its shadow.
+    pub(super) fn cast(&mut self, version: Version<'_>) -> Option<Cast> {
+        let (label, schema) = version.api.shadow.as_deref().zip(version.beside)?;
         let plans = self.plans(schema);
-        let shadow = self.inputs.shadows.of(&api.name, label, schema.digest());
-        Some(Cast { shadow, schema: schema.clone(), plans })
+        let shadow = self.inputs.shadows.of(&version.api.name, label, schema.digest(), plans);
+        Some(Cast { shadow, schema: schema.clone() })
     }
 
     /// The label may yet be pushed, but for modules that nobody pushes.
@@ -345,8 +355,12 @@ pub(crate) mod tests {
         compile::descriptor_set(&set, &[], &Limits::default()).unwrap().digest()
     }
 
+    fn of(shadows: &Shadows, api: &str, label: &str, digest: Digest) -> Arc<Shadow> {
+        shadows.of(api, label, digest, side(TEXT).plans)
+    }
+
     fn watched(shadows: &Shadows, beside: Beside) -> Arc<Watched> {
-        let shadow = shadows.of("pets", "canary", digest(TEXT));
+        let shadow = of(shadows, "pets", "canary", digest(TEXT));
         Arc::new(Watched { shadow, method: "/p.S/M".into(), serving: side(TEXT), beside })
     }
 
@@ -496,16 +510,16 @@ pub(crate) mod tests {
     fn a_shadow_lasts_as_long_as_someone_needs_it_and_nothing_of_it_changes() {
         let shadows = Shadows::new(Metrics::new(1));
         let (one, other) = (digest(TEXT), digest("message M {}"));
-        let first = shadows.of("pets", "canary", one);
-        assert!(Arc::ptr_eq(&first, &shadows.of("pets", "canary", one)));
+        let first = of(&shadows, "pets", "canary", one);
+        assert!(Arc::ptr_eq(&first, &of(&shadows, "pets", "canary", one)));
         for (api, label, digest) in
             [("pets", "canary", other), ("pets", "next", one), ("birds", "canary", one)]
         {
-            assert!(!Arc::ptr_eq(&first, &shadows.of(api, label, digest)), "{api} {label}");
+            assert!(!Arc::ptr_eq(&first, &of(&shadows, api, label, digest)), "{api} {label}");
         }
         first.skipped();
         drop(first);
-        assert_eq!(shadows.of("pets", "canary", one).report().skipped, 0);
+        assert_eq!(of(&shadows, "pets", "canary", one).report().skipped, 0);
     }
 
     #[test]
@@ -521,5 +535,44 @@ pub(crate) mod tests {
         assert!(read <= 10);
         watched.pass(&text(1));
         assert_eq!((watched.report().messages, watched.report().skipped, watched.held()), (read, 1, 0));
+    }
+
+    #[test]
+    fn what_a_label_points_at_is_followed_and_kept() {
+        use crate::snapshot::change::tests::PLAIN;
+        use crate::snapshot::change::tests::World;
+        use crate::snapshot::change::tests::schema;
+        let world = World::new(
+            "listeners: [{ name: l, address: '127.0.0.1:0' }]
+upstreams: [{ name: u, endpoints: [{ address: '127.0.0.1:1' }] }]
+modules: [{ name: m0 }]
+apis: [{ name: a, module: m0, upstream: u, shadow: canary, label_header: x-label }]",
+        );
+        let newer = PLAIN.replace("string id = 1;", "string id = 1; string more = 2;");
+        let newest = PLAIN.replace("rpc Get", "rpc Take");
+        let mut labels = Labels::live(schema(PLAIN));
+        let mut before = world.compile(&[("m0".to_owned(), labels.clone())].into(), None).unwrap();
+        let mut last: Option<Arc<Shadow>> = None;
+        for canary in [PLAIN, &newer, &newest, &newest, PLAIN] {
+            labels.set("canary", schema(canary));
+            let after = world.compile(&[("m0".to_owned(), labels.clone())].into(), Some(&before)).unwrap();
+            let api = after.apis.iter().find(|api| &*api.name == "a").unwrap();
+            let plan = after.served.routes.find("a.com", "/m0.S/Get").unwrap();
+            let shadow = api.shadow.clone();
+            let wanted = (canary != PLAIN).then(|| schema(canary).digest());
+            assert_eq!(shadow.as_ref().map(|shadow| shadow.digest), wanted);
+            let watched = plan.shadow.as_ref();
+            assert_eq!(watched.map(|watched| watched.shadow.digest), wanted);
+            if let Some(watched) = watched {
+                assert_eq!(matches!(watched.beside, Beside::Fails(_)), canary == newest);
+            }
+            if let Some((shadow, last)) = shadow.as_ref().zip(last.as_ref()) {
+                assert_eq!(Arc::ptr_eq(shadow, last), shadow.digest == last.digest);
+            }
+            // Only what serves has a shadow, not what calls ask for.
+            let asked = after.labelled["canary"].routes.iter().all(|(_, _, plan)| plan.shadow.is_none());
+            assert!(asked, "the version in the shadow has none");
+            (before, last) = (after, shadow);
+        }
     }
 }

@@ -26,7 +26,6 @@ use crate::snapshot::MethodPlan;
 use crate::snapshot::OwnService;
 use crate::snapshot::RestRoute;
 use crate::snapshot::compile::Build;
-use crate::snapshot::shadow::Cast;
 use crate::transcode::Plans;
 use crate::upstream::Upstream;
 
@@ -52,9 +51,9 @@ pub(super) struct Version<'a> {
     pub(super) api: &'a types::Api,
     pub(super) label: &'a str,
     pub(super) schema: &'a Schema,
+    /// The version in its shadow.
+    pub(super) beside: Option<&'a Schema>,
     pub(super) upstream: &'a Upstream,
-    /// What reads its messages too.
-    pub(super) cast: Option<&'a Cast>,
 }
 
 impl Version<'_> {
@@ -74,7 +73,9 @@ impl Build<'_> {
         }
         let rest = self.rest(version);
         let speaks_rest = api.dialects.contains(&types::Dialect::Rest);
-        let published = Arc::new(published(version, &services));
+        let cast = self.cast(version);
+        let shadow = cast.as_ref().map(|cast| cast.shadow.clone());
+        let published = Arc::new(Api { shadow, ..published(version, &services) });
         let common = self.policies(&api.policies, &Slots::default());
         let cors = cors(&common);
         let mut methods = Vec::new();
@@ -90,7 +91,7 @@ impl Build<'_> {
                     _ => common.clone(),
                 };
                 let messages = rest.method(rpc);
-                let shadow = version.cast.and_then(|cast| cast.watch(rpc, messages.as_deref()));
+                let shadow = cast.as_ref().and_then(|cast| cast.watch(rpc, messages.as_deref()));
                 let plan =
                     self.plan(&published, &rpc.method, policies, version.upstream, messages, speaks_rest);
                 let plan = Arc::new(MethodPlan { shadow, ..plan });
@@ -214,7 +215,7 @@ impl Build<'_> {
 }
 
 fn published(version: Version<'_>, services: &[&Service]) -> Api {
-    let Version { api, label, schema, upstream, cast } = version;
+    let Version { api, label, schema, upstream, .. } = version;
     Api {
         name: api.name.as_str().into(),
         module: api.module.as_str().into(),
@@ -225,7 +226,7 @@ fn published(version: Version<'_>, services: &[&Service]) -> Api {
         services: services.iter().map(|service| service.name.clone()).collect(),
         schema: schema.clone(),
         upstream: Some(upstream.clone()),
-        shadow: cast.map(|cast| cast.shadow.clone()),
+        shadow: None,
     }
 }
 

@@ -28,6 +28,7 @@ use crate::snapshot::shadow::Shadow;
 use crate::snapshot::shadow::Watched;
 use crate::snapshot::shadow::compare::Outcome;
 use crate::snapshot::shadow::compare::Texts;
+use crate::transcode::Plans;
 
 /// All versions in shadows of the process, and the thread that reads for them. It starts with the first of
 /// them, and ends when this drops.
@@ -67,7 +68,13 @@ impl Shadows {
     }
 
     /// The shadow of this API, label and version: the one there is, with what it saw, or a new one.
-    pub(super) fn of(&self, api: &str, label: &str, digest: Digest) -> Arc<Shadow> {
+    pub(in crate::snapshot) fn of(
+        &self,
+        api: &str,
+        label: &str,
+        digest: Digest,
+        plans: Arc<Plans>,
+    ) -> Arc<Shadow> {
         let mut state = self.lock();
         state.known.retain(|_, shadow| shadow.strong_count() > 0);
         let identity = (api.to_owned(), label.to_owned(), digest);
@@ -86,6 +93,7 @@ impl Shadows {
             api: api.into(),
             label: label.into(),
             digest,
+            plans,
             counts: self.metrics.shadow_messages(api, label),
             read: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
