@@ -10,11 +10,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tonic::transport::Channel;
 use transom::admin::HttpBody;
 use transom::admin::pb::CreateVersionRequest;
@@ -122,7 +122,8 @@ async fn measure(gateway: SocketAddr, admin: SocketAddr) {
     let resident = resident_mib();
     let versions: Vec<HttpBody> = (1..=VERSIONS).map(version).collect();
     let done = Arc::new(AtomicBool::new(false));
-    let pushing = tokio::spawn({
+    let mut pushing = JoinSet::new();
+    pushing.spawn({
         let done = done.clone();
         async move {
             let begun = Instant::now();
@@ -139,7 +140,7 @@ async fn measure(gateway: SocketAddr, admin: SocketAddr) {
     while !done.load(Ordering::Relaxed) || during.len() < WINDOWS {
         during.extend(windows(calls.clone(), &failed, 1).await);
     }
-    let took = pushing.await.expect("all are pushed");
+    let took = pushing.join_next().await.expect("it was begun").expect("all are pushed");
     let after = windows(calls.clone(), &failed, WINDOWS).await;
     let of = |all: &[Duration]| median(all.to_vec());
     println!("{STREAMS} streams, {CALLS_A_SECOND} calls a second, {VERSIONS} versions in {took:?}");
@@ -177,7 +178,7 @@ async fn windows(channel: Channel, failed: &Arc<AtomicU64>, count: usize) -> Vec
     for _ in 0..count {
         let mut calls = JoinSet::new();
         let total = CALLS_A_SECOND * WINDOW.as_secs();
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         for at in 0..total {
             let due = begun + Duration::from_micros(at * 1_000_000 / CALLS_A_SECOND);
             tokio::time::sleep_until(due).await;

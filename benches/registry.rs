@@ -79,7 +79,6 @@ fn measure(modules: usize, methods: usize, hosts: Hosts, memory: Memory) {
             in_process: &HashMap::new(),
             shadows: &shadows,
             specs: &specs,
-            shadows: &shadows,
             upstream_tls: &HashMap::new(),
             metrics: &metrics,
             generation: before.map_or(1, |before| before.generation + 1),

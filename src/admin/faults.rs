@@ -117,7 +117,7 @@ pub(super) fn of_report(report: &Report) -> Status {
 /// Breaking changes that nobody let through.
 pub(super) fn of_breaking(module: &str, label: &str, findings: &[Finding]) -> Status {
     let first = findings.first();
-    let shown = first.map(|first| shown(first)).unwrap_or_default();
+    let shown = first.map(shown).unwrap_or_default();
     let allow = first.map(|first| format!("{}@{}", first.rule, first.element)).unwrap_or_default();
     let told = format!(
         "it would break clients of {module} ({label}): {shown}{}; make it compatible, or let it through with \

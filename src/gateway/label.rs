@@ -137,7 +137,6 @@ apis:
             in_process: &HashMap::new(),
             shadows: &Shadows::new(metrics.clone()),
             specs: &Specs::new(1, metrics.clone()),
-            shadows: &crate::snapshot::Shadows::new(metrics.clone()),
             upstream_tls: &HashMap::new(),
             metrics: &metrics,
             generation: 1,

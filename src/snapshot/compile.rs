@@ -96,6 +96,9 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Report> {
     build.whole()
 }
 
+/// Two APIs, the service that both publish, and the host.
+type Collided = (Arc<str>, Arc<str>, Arc<str>, String);
+
 pub(super) struct Build<'a> {
     pub(super) inputs: &'a Inputs<'a>,
     pub(super) diag: Diag,
@@ -103,7 +106,7 @@ pub(super) struct Build<'a> {
     pub(super) labelled: HashMap<Arc<str>, Arc<Tables>>,
     pub(super) contested: HashSet<Arc<str>>,
     /// Services that were told to be published twice: by which APIs, and on which host.
-    pub(super) collided: HashSet<(Arc<str>, Arc<str>, Arc<str>, String)>,
+    pub(super) collided: HashSet<Collided>,
     /// Whether faults and conflicts are told; otherwise they only end an attempt.
     pub(super) tells: bool,
     /// Rules that another one goes before, by `rest.conflicts: first`.
