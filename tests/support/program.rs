@@ -138,3 +138,94 @@ fn listening(line: &str) -> Option<(String, SocketAddr)> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An answer over HTTP/1.1.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The status line and the fields, in lower case.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(key, _)| *key == name)
+            .map(|(_, v)| v)
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Fails the test where it is another status, or says nothing of these.
+    #[track_caller]
+    pub(crate) fn is(&self, status: u16, parts: &[&str]) -> &Self {
+        assert_eq!(self.status, status, "{self:?}");
+        for part in parts {
+            assert!(self.body.contains(part), "{part}: {self:?}");
+        }
+        self
+    }
+}
+
+/// Sends a request and reads the answer to its end; `host` is sent unless it is among the fields.
+pub(crate) fn http(address: SocketAddr, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Answer {
+    use std::io::Read;
+    use std::io::Write;
+
+    let mut head = format!("{target} HTTP/1.1\r\nconnection: close\r\n");
+    if !fields.iter().any(|(name, _)| *name == "host") {
+        head.push_str(&format!("host: {address}\r\n"));
+    }
+    for (name, value) in fields {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !target.starts_with("GET") && !fields.iter().any(|(name, _)| *name == "content-length") {
+        head.push_str(&format!("content-length: {}\r\n", body.len()));
+    }
+    let mut socket = std::net::TcpStream::connect(address).expect("connections are taken");
+    socket.set_read_timeout(Some(PATIENCE)).expect("the option is known");
+    socket.write_all(head.as_bytes()).expect("the head is taken");
+    // What is too large may be refused before all of it is sent.
+    for target in [&b"\r\n"[..], body] {
+        drop(socket.write_all(target));
+    }
+    let mut all = Vec::new();
+    // A server that closes with bytes unread may reset the connection after its answer.
+    drop(socket.read_to_end(&mut all));
+    let end = all.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_else(|| panic!("{all:?}"));
+    let head = String::from_utf8_lossy(&all[..end]).to_ascii_lowercase();
+    let mut rest = &all[end + 4..];
+    let mut body = Vec::new();
+    if head.contains("transfer-encoding: chunked") {
+        while let Some(line) = rest.windows(2).position(|two| two == b"\r\n") {
+            let size = String::from_utf8_lossy(&rest[..line]).into_owned();
+            let size = usize::from_str_radix(&size, 16).unwrap_or(0);
+            if size == 0 || rest.len() < line + 2 + size + 2 {
+                break;
+            }
+            body.extend_from_slice(&rest[line + 2..line + 2 + size]);
+            rest = &rest[line + 2 + size + 2..];
+        }
+    } else {
+        body.extend_from_slice(rest);
+    }
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() }
+}
+
+/// A zip of these files.
+pub(crate) fn zipped(files: &[(&str, &str)]) -> Vec<u8> {
+    use std::io::Write;
+
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, text) in files {
+        zip.start_file(*name, zip::write::SimpleFileOptions::default()).expect("memory takes it");
+        zip.write_all(text.as_bytes()).expect("memory takes it");
+    }
+    zip.finish().expect("memory takes it").into_inner()
+}
