@@ -78,6 +78,8 @@ pub struct Change {
     pub labels: Vec<(String, String, Option<Schema>)>,
     /// What the resources of the store are to be, where they change.
     pub resources: Option<Resources>,
+    /// Modules whose versions all go with the batch.
+    pub gone: Vec<String>,
     /// What is to be written down.
     pub batch: Batch,
     /// Only says whether it could be made.

@@ -189,6 +189,7 @@ fn delete(
     }
     if has_versions {
         let labels = catalog.remove(name, &mut change.batch)?;
+        change.gone.push(name.to_owned());
         change.labels = labels.into_iter().map(|label| (name.to_owned(), label, None)).collect();
     }
     let target = format!("{}/{name}", kind.list_name());

@@ -127,7 +127,9 @@ impl Details {
                         [&*kind, &*subject].into_iter().filter(|text| !text.is_empty()).collect();
                     self.lines.push(format!("{}: {description}", head.join(" ")));
                     if !kind.is_empty() && !subject.is_empty() {
-                        self.violation.get_or_insert((kind, subject));
+                        // Before the element there is the place in the file, where there is one.
+                        let element = subject.rsplit(' ').next().unwrap_or_default().to_owned();
+                        self.violation.get_or_insert((kind, element));
                     }
                 }
             }

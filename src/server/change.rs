@@ -75,7 +75,7 @@ impl Control {
         change: &Change,
     ) -> Result<u64, Refused> {
         let file = self.config().map(|config| config.file.clone()).unwrap_or_default();
-        let config = opened.load(&file, resources)?;
+        let config = opened.load(&file, resources, &change.gone)?;
         admin::sound(&config, &pushed)?;
         let prepared = self.prepare(state, config, &pushed)?;
         if change.dry_run {

@@ -327,7 +327,7 @@ impl Control {
     /// Reads the configuration file with these resources.
     pub(super) fn load(&self, path: &Path, resources: &Resources) -> Result<Config, Report> {
         let loaded = match &self.store {
-            Some(opened) => opened.load(path, resources),
+            Some(opened) => opened.load(path, resources, &[]),
             None => config::load(path, &environment),
         };
         loaded.inspect_err(|_| self.observe.metrics.snapshot_failures.increment())

@@ -138,7 +138,7 @@ impl Server {
         raise_open_files();
         let store = Opened::of(&config)?;
         let config = match &store {
-            Some(opened) if !opened.is_empty() => opened.load(&config.file, &opened.resources)?,
+            Some(opened) if !opened.is_empty() => opened.load(&config.file, &opened.resources, &[])?,
             _ => config,
         };
         let workers = config.server.workers.map_or_else(cores, NonZeroUsize::get);

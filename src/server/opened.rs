@@ -47,19 +47,21 @@ impl Opened {
         self.pushed.is_empty() && self.resources.is_empty()
     }
 
-    /// Reads a configuration file with resources of the store.
-    pub(super) fn load(&self, path: &Path, resources: &Resources) -> Result<Config, Report> {
-        config::load_with(path, &environment, &self.with_modules(resources))
+    /// Reads a configuration file with resources of the store, as if the modules `gone` weren't there any more.
+    pub(super) fn load(&self, path: &Path, resources: &Resources, gone: &[String]) -> Result<Config, Report> {
+        config::load_with(path, &environment, &self.with_modules(resources, gone))
     }
 
     /// Resources, and those modules that have versions and were never configured: APIs may name them.
-    fn with_modules(&self, resources: &Resources) -> Vec<Resource> {
+    fn with_modules(&self, resources: &Resources, gone: &[String]) -> Vec<Resource> {
         let mut all: Vec<Resource> = resources.values().map(|stored| stored.resource.clone()).collect();
         let names = Catalog::new(&*self.store).modules(None, usize::MAX).unwrap_or_else(|error| {
             tracing::error!(%error, "the modules of the store can't be listed");
             Vec::new()
         });
-        let unknown = names.into_iter().filter(|name| !resources.contains_key(&(Kind::Module, name.clone())));
+        let unknown = names.into_iter().filter(|name| {
+            !gone.contains(name) && !resources.contains_key(&(Kind::Module, name.clone()))
+        });
         all.extend(unknown.map(|name| Resource { kind: Kind::Module, name, text: "{}".into() }));
         all
     }
