@@ -1,7 +1,7 @@
 //! What pushes do to calls: 1,000 streams and 2,000 calls a second, before and while 500 versions are pushed.
 //!
 //! `cargo bench --bench push` starts the sample service, the gateway with an empty store and the clients in one
-//! process: what is told of calls is the clients' own clock, in windows of a second.
+//! process: what is told of calls is the clients' own clock, in windows of two seconds.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -33,11 +33,27 @@ use transom::server::Setup;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const STREAMS: usize = 1_000;
-const CALLS_A_SECOND: u64 = 2_000;
-const VERSIONS: usize = 500;
-const WINDOWS: usize = 10;
-const WINDOW: Duration = Duration::from_secs(2);
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Load {
+    streams: usize,
+    calls_a_second: u64,
+    versions: usize,
+    /// Windows before the pushes, at least during them, and after them.
+    windows: usize,
+    window: Duration,
+}
+
+impl Load {
+    /// `cargo test` runs benches without `--bench`, to see that they work.
+    fn asked() -> Self {
+        let window = Duration::from_secs(2);
+        match std::env::args().any(|arg| arg == "--bench") {
+            true => Self { streams: 1_000, calls_a_second: 2_000, versions: 500, windows: 10, window },
+            false => Self { streams: 10, calls_a_second: 50, versions: 3, windows: 1, window: window / 4 },
+        }
+    }
+}
 
 fn main() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -51,7 +67,7 @@ fn main() {
     let server = start(directory.path(), backend);
     let (gateway, admin) = (server.address("main").expect("open"), server.admin().expect("open"));
     let runtime = self::runtime(1);
-    runtime.block_on(measure(gateway, admin));
+    runtime.block_on(measure(gateway, admin, Load::asked()));
     println!("{}", polls(&server));
 }
 
@@ -101,12 +117,12 @@ async fn channel(address: SocketAddr) -> Channel {
     endpoint.connect().await.expect("it connects")
 }
 
-async fn measure(gateway: SocketAddr, admin: SocketAddr) {
+async fn measure(gateway: SocketAddr, admin: SocketAddr, load: Load) {
     let mut modules = ModulesClient::new(channel(admin).await).max_decoding_message_size(64 << 20);
     push(&mut modules, version(0)).await;
     let (ended, calls) = (Arc::new(AtomicU64::new(0)), channel(gateway).await);
     let mut streams = JoinSet::new();
-    for _ in 0..STREAMS {
+    for _ in 0..load.streams {
         let mut client = LibraryClient::new(calls.clone());
         let asked = WatchShelfRequest { name: "shelves/harbour".into(), include_present: true, events: 0 };
         let mut events = client.watch_shelf(asked).await.expect("a stream").into_inner();
@@ -118,16 +134,16 @@ async fn measure(gateway: SocketAddr, admin: SocketAddr) {
         });
     }
     let failed = Arc::new(AtomicU64::new(0));
-    let before = windows(calls.clone(), &failed, WINDOWS).await;
+    let before = windows(calls.clone(), &failed, load, load.windows).await;
     let resident = resident_mib();
-    let versions: Vec<HttpBody> = (1..=VERSIONS).map(version).collect();
+    let versions: Vec<HttpBody> = (1..=load.versions).map(version).collect();
     let done = Arc::new(AtomicBool::new(false));
     let mut pushing = JoinSet::new();
     pushing.spawn({
         let done = done.clone();
         async move {
             let begun = Instant::now();
-            let mut every = tokio::time::interval(WINDOW * 10 / 500);
+            let mut every = tokio::time::interval(load.window / 50);
             for content in versions {
                 every.tick().await;
                 push(&mut modules, content).await;
@@ -137,13 +153,14 @@ async fn measure(gateway: SocketAddr, admin: SocketAddr) {
         }
     });
     let mut during = Vec::new();
-    while !done.load(Ordering::Relaxed) || during.len() < WINDOWS {
-        during.extend(windows(calls.clone(), &failed, 1).await);
+    while !done.load(Ordering::Relaxed) || during.len() < load.windows {
+        during.extend(windows(calls.clone(), &failed, load, 1).await);
     }
     let took = pushing.join_next().await.expect("it was begun").expect("all are pushed");
-    let after = windows(calls.clone(), &failed, WINDOWS).await;
+    let after = windows(calls.clone(), &failed, load, load.windows).await;
     let of = |all: &[Duration]| median(all.to_vec());
-    println!("{STREAMS} streams, {CALLS_A_SECOND} calls a second, {VERSIONS} versions in {took:?}");
+    let Load { streams, calls_a_second, versions, .. } = load;
+    println!("{streams} streams, {calls_a_second} calls a second, {versions} versions in {took:?}");
     println!(
         "median of the p99s: before {:?}, during {:?}, after {:?}",
         of(&before),
@@ -156,6 +173,7 @@ async fn measure(gateway: SocketAddr, admin: SocketAddr) {
         ended.load(Ordering::Relaxed)
     );
     println!("resident MiB: before {resident}, after {}", resident_mib());
+    assert_eq!((failed.load(Ordering::Relaxed), ended.load(Ordering::Relaxed)), (0, 0), "no call fails");
 }
 
 /// Keeps a version without a label, and lets `live` point at it then.
@@ -173,14 +191,15 @@ async fn push(modules: &mut ModulesClient<Channel>, content: HttpBody) {
 }
 
 /// The p99 of calls in each of some windows. Calls begin when they are due, whatever those before take.
-async fn windows(channel: Channel, failed: &Arc<AtomicU64>, count: usize) -> Vec<Duration> {
+async fn windows(channel: Channel, failed: &Arc<AtomicU64>, load: Load, count: usize) -> Vec<Duration> {
     let mut all = Vec::new();
     for _ in 0..count {
         let mut calls = JoinSet::new();
-        let total = CALLS_A_SECOND * WINDOW.as_secs();
+        let total =
+            load.calls_a_second * u64::try_from(load.window.as_millis()).expect("it is short") / 1_000;
         let begun = Instant::now();
         for at in 0..total {
-            let due = begun + Duration::from_micros(at * 1_000_000 / CALLS_A_SECOND);
+            let due = begun + Duration::from_micros(at * 1_000_000 / load.calls_a_second);
             tokio::time::sleep_until(due).await;
             let (mut client, failed) = (LibraryClient::new(channel.clone()), failed.clone());
             calls.spawn(async move {

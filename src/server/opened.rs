@@ -59,9 +59,9 @@ impl Opened {
             tracing::error!(%error, "the modules of the store can't be listed");
             Vec::new()
         });
-        let unknown = names.into_iter().filter(|name| {
-            !gone.contains(name) && !resources.contains_key(&(Kind::Module, name.clone()))
-        });
+        let unknown = names
+            .into_iter()
+            .filter(|name| !gone.contains(name) && !resources.contains_key(&(Kind::Module, name.clone())));
         all.extend(unknown.map(|name| Resource { kind: Kind::Module, name, text: "{}".into() }));
         all
     }
