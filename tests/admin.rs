@@ -150,6 +150,7 @@ const READS: &[&str] = &[
     "GET /upstreams",
     "GET /upstreams/u",
     "GET /config",
+    "POST /config:validate",
 ];
 const OF_MODULES: &[&str] = &[
     "POST /modules/NAME/versions",
@@ -158,11 +159,17 @@ const OF_MODULES: &[&str] = &[
     "POST /modules/NAME:rollback",
     "DELETE /modules/NAME/labels/canary",
 ];
-const OF_ALL: &[&str] =
-    &["PUT /upstreams/u", "DELETE /upstreams/u", "POST /config:apply", "POST /config:validate"];
+const OF_ALL: &[&str] = &["PUT /upstreams/u", "DELETE /upstreams/u", "POST /config:apply"];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn roles_may_what_they_may_and_no_more() {
+/// What is asked of everybody, for a module of `team-*` and for another one.
+fn all() -> Vec<String> {
+    let of = |target: &&str| [target.replace("NAME", "team-a"), target.replace("NAME", "other")];
+    let reads = READS.iter().map(|target| (*target).to_owned());
+    reads.chain(OF_MODULES.iter().flat_map(of)).chain(OF_ALL.iter().map(|t| (*t).into())).collect()
+}
+
+/// Tokens of every role, as the configuration has them.
+fn tokens() -> String {
     let token = |name: &str, role: &str, modules: &str| {
         let hash = hash(&format!("secret-of-{name}"));
         format!("{{ name: {name}, sha256: \"{hash}\", role: {role}, modules: [{modules}] }}")
@@ -173,7 +180,12 @@ async fn roles_may_what_they_may_and_no_more() {
         token("idler", "developer", ""),
         token("owner", "admin", "\"*\""),
     ];
-    let gateway = Gateway::start(&format!(", tokens: [{}]", tokens.join(", ")), "");
+    tokens.join(", ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_may_what_they_may_and_no_more() {
+    let gateway = Gateway::start(&format!(", tokens: [{}]", tokens()), "");
     let send = |target: &str, bearer: Option<&str>| {
         let bearer = bearer.map(|token| format!("Bearer {token}"));
         let mut fields = vec![("content-type", "application/json")];
@@ -181,15 +193,7 @@ async fn roles_may_what_they_may_and_no_more() {
         gateway.ask_with(target, &fields, if target.starts_with('P') { b"{}" } else { b"" })
     };
     let mut told = String::new();
-    let of = |target: &str| [target.replace("NAME", "team-a"), target.replace("NAME", "other")];
-    let changes = OF_MODULES.iter().flat_map(|target| of(target));
-    let all: Vec<String> = READS
-        .iter()
-        .map(|target| (*target).to_owned())
-        .chain(changes)
-        .chain(OF_ALL.iter().map(|t| (*t).into()))
-        .collect();
-    for target in &all {
+    for target in &all() {
         for bearer in [None, Some("secret-of-nobody"), Some(&*hash("secret-of-owner"))] {
             let answer = send(target, bearer);
             assert_eq!(answer.status, 401, "{target}: {answer:?}");
@@ -421,7 +425,7 @@ fn two_teams_do_not_publish_the_same() {
     gateway.push("three", "", &[("three.proto", &proto("three.v1", ""))]).is(200, &[]);
     gateway.ask("PUT /apis/third", &api("three")).is(200, &[]);
     let before = gateway.ask("GET /modules/three", "").body;
-    let both = format!("{pets}");
+    let both = pets.to_string();
     let answer = gateway.push("three", "", &[("three.proto", &proto("three.v1", "")), ("pets.proto", &both)]);
     answer.is(409, &["pets.v1.S", "first", "third", "COLLISION"]);
     assert_eq!(gateway.ask("GET /modules/three", "").body, before);

@@ -96,22 +96,27 @@ impl Access {
         self.by_id.get(metadata.get(ACTOR)?.to_str().ok()?).cloned()
     }
 
-    /// Why a request is not to be looked at: it was sent by a page in a browser that has no business here, or
-    /// through a proxy to an API that is open to this machine.
+    /// Why a peer isn't answered at all.
+    pub fn stranger(&self, connection: &Connection) -> Option<&'static str> {
+        let is_here = connection.peer.ip().to_canonical().is_loopback();
+        (self.is_open() && !is_here)
+            .then_some("without admin tokens only this machine is answered: set `admin.tokens`")
+    }
+
+    /// Why a request to the Admin API is not to be looked at: it was sent by a page in a browser that has no business
+    /// here, or through a proxy to an API that is open to this machine.
     ///
     /// The Host check keeps out names that were bound to this machine's address anew (DNS rebinding), the Origin
     /// check requests that a page of somebody else makes its visitor send.
     pub fn intruder(&self, connection: &Connection, host: &str, headers: &HeaderMap) -> Option<&'static str> {
-        if self.is_open() {
-            if !connection.peer.ip().to_canonical().is_loopback() {
-                return Some("without admin tokens only this machine is answered: set `admin.tokens`");
-            }
-            if headers.keys().any(|name| is_of_a_proxy(name.as_str())) {
-                return Some(
-                    "this came through a proxy, and without admin tokens only this machine is answered: set \
-                     `admin.tokens`",
-                );
-            }
+        if let Some(why) = self.stranger(connection) {
+            return Some(why);
+        }
+        if self.is_open() && headers.keys().any(|name| is_of_a_proxy(name.as_str())) {
+            return Some(
+                "this came through a proxy, and without admin tokens only this machine is answered: set \
+                 `admin.tokens`",
+            );
         }
         if !self.knows_host(host) {
             return Some(

@@ -99,15 +99,21 @@ impl Service for Surface {
         request: Request<Body>,
         now: Instant,
     ) -> Response<Answer> {
-        if self.scope == Scope::Admin
-            && let Some(why) = self.door.access.load().intruder(connection, host(&request), request.headers())
-        {
+        let access = self.door.access.load();
+        let is_own = self.is_own(request.uri().path());
+        let refused = match self.scope {
+            Scope::Status => None,
+            Scope::Admin if is_own => access.stranger(connection),
+            Scope::Admin => access.intruder(connection, host(&request), request.headers()),
+        };
+        drop(access);
+        if let Some(why) = refused {
             let content_type = request.headers().get(header::CONTENT_TYPE);
             let refusal = Refusal::new(Reason::AccessDenied, why);
             let bridge = bridge::of(bridge::dialect(content_type));
             return bridge.refuse(&refusal, content_type).map(Answer::Whole);
         }
-        if self.is_own(request.uri().path()) {
+        if is_own {
             return self.probe(request.method(), request.uri().path());
         }
         self.door.gateway.call(connection, request, now).await
