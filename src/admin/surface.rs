@@ -61,11 +61,14 @@ impl Surface {
     fn is_own(&self, path: &str) -> bool {
         match self.scope {
             Scope::Status => true,
-            Scope::Admin => PROBES.contains(&path) && !self.readiness.is_status_apart(),
+            Scope::Admin => PROBES.contains(&path),
         }
     }
 
     fn probe(&self, method: &Method, path: &str) -> Response<Answer> {
+        if self.scope == Scope::Admin && self.readiness.is_status_apart() {
+            return page(StatusCode::NOT_FOUND, TEXT, "probes and metrics are on `status.address`\n");
+        }
         if method != Method::GET && method != Method::HEAD {
             let mut response = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "ask by GET\n");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
