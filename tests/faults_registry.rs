@@ -113,6 +113,47 @@ fn a_store_that_cannot_be_read_is_refused_and_never_served_empty() {
 }
 
 #[test]
+fn a_page_that_the_disk_changed_is_noticed_or_was_not_in_use() {
+    let home = Home::new(LOCAL, "");
+    let gateway = home.serve();
+    let address = gateway.address("admin");
+    push(address, &[]).is(200, &[]);
+    let document = "upstreams: [{ name: u, endpoints: [{ address: \"127.0.0.1:1\" }] }]\n\
+                    apis: [{ name: a, module: pets, upstream: u }]\n";
+    let yaml = [("content-type", "application/yaml")];
+    http(address, "POST /admin/v1/config:apply", &yaml, document.as_bytes()).is(200, &[]);
+    assert!(gateway.terminate().0.success());
+    let whole = std::fs::read(home.store()).unwrap();
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(PAGE).filter(|at| whole[*at..][..PAGE].iter().any(|byte| *byte != 0)) {
+        let mut changed = whole.clone();
+        changed[at + 64..at + PAGE].iter_mut().for_each(|byte| *byte ^= 0x55);
+        std::fs::write(home.store(), &changed).unwrap();
+        // Looking at it doesn't make less of it either.
+        for _ in 0..2 {
+            match Program::start(&home.config(), &["main", "admin"]) {
+                Ok(gateway) => {
+                    let status = http(gateway.address("admin"), "GET /admin/v1/status", &[], b"");
+                    let status = status.is(200, &[]).json();
+                    assert_eq!(
+                        (&status["modules"], &status["apis"], &status["methods"]),
+                        (&1.into(), &1.into(), &1.into()),
+                        "page at {at}"
+                    );
+                }
+                Err(log) => {
+                    assert!(log.contains("is damaged"), "page at {at}: {log}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(0 < refused);
+}
+
+const PAGE: usize = 4_096;
+
+#[test]
 fn a_store_of_a_newer_transom_is_refused() {
     let home = Home::new(LOCAL, "");
     assert!(home.serve().terminate().0.success());
