@@ -179,9 +179,10 @@ impl Address {
             Some(Error::InvalidMessage(_)) => {
                 "it doesn't speak TLS: write http:// if that is meant".to_owned()
             }
-            Some(Error::NoApplicationProtocol) => {
-                "it has no HTTP/2 over TLS: is that the Admin API?".to_owned()
-            }
+            Some(
+                Error::NoApplicationProtocol
+                | Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol),
+            ) => "it has no HTTP/2 over TLS: is that the Admin API?".to_owned(),
             _ => format!("the TLS handshake failed: {error}").to_lowercase(),
         };
         Failure::Unasked(format!("{self} isn't asked: {why}"))
