@@ -36,7 +36,7 @@ impl Opened {
     /// Where it can't be opened or read, or isn't what was written.
     pub(super) fn of(config: &Config) -> Result<Option<Self>, StoreError> {
         let Some(asked) = &config.store else { return Ok(None) };
-        let mut store = Embedded::open(&asked.path)?;
+        let store = Embedded::open(&asked.path)?;
         // What the disk changed would otherwise be missing, and the rest served as if that were all.
         store.check()?;
         let store: Arc<dyn Store> = Arc::new(store);
