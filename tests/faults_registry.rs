@@ -113,7 +113,7 @@ fn a_store_that_cannot_be_read_is_refused_and_never_served_empty() {
 }
 
 #[test]
-fn a_page_that_the_disk_changed_is_noticed_or_was_not_in_use() {
+fn a_page_that_the_disk_changed_costs_the_last_change_at_most() {
     let home = Home::new(LOCAL, "");
     let gateway = home.serve();
     let address = gateway.address("admin");
@@ -130,16 +130,14 @@ fn a_page_that_the_disk_changed_is_noticed_or_was_not_in_use() {
         changed[at + 64..at + PAGE].iter_mut().for_each(|byte| *byte ^= 0x55);
         std::fs::write(home.store(), &changed).unwrap();
         // Looking at it doesn't make less of it either.
-        for _ in 0..2 {
+        for start in 1..=2 {
             match Program::start(&home.config(), &["main", "admin"]) {
                 Ok(gateway) => {
                     let status = http(gateway.address("admin"), "GET /admin/v1/status", &[], b"");
                     let status = status.is(200, &[]).json();
-                    assert_eq!(
-                        (&status["modules"], &status["apis"], &status["methods"]),
-                        (&1.into(), &1.into(), &1.into()),
-                        "page at {at}"
-                    );
+                    // After an end without a farewell, damage of the last change looks like one that was never
+                    // finished: what was before it serves. Nothing less does.
+                    assert_eq!(status["modules"], 1, "page at {at}, start {start}: {status}");
                 }
                 Err(log) => {
                     assert!(log.contains("is damaged"), "page at {at}: {log}");
