@@ -161,62 +161,8 @@ const OF_MODULES: &[&str] = &[
 ];
 const OF_ALL: &[&str] = &["PUT /upstreams/u", "DELETE /upstreams/u", "POST /config:apply"];
 
-/// What is asked of everybody, for a module of `team-*` and for another one.
-fn all() -> Vec<String> {
-    let of = |target: &&str| [target.replace("NAME", "team-a"), target.replace("NAME", "other")];
-    let reads = READS.iter().map(|target| (*target).to_owned());
-    reads.chain(OF_MODULES.iter().flat_map(of)).chain(OF_ALL.iter().map(|t| (*t).into())).collect()
-}
-
-/// Tokens of every role, as the configuration has them.
-fn tokens() -> String {
-    let token = |name: &str, role: &str, modules: &str| {
-        let hash = hash(&format!("secret-of-{name}"));
-        format!("{{ name: {name}, sha256: \"{hash}\", role: {role}, modules: [{modules}] }}")
-    };
-    let tokens = [
-        token("looker", "viewer", "\"*\""),
-        token("maker", "developer", "\"team-*\""),
-        token("idler", "developer", ""),
-        token("owner", "admin", "\"*\""),
-    ];
-    tokens.join(", ")
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn roles_may_what_they_may_and_no_more() {
-    let gateway = Gateway::start(&format!(", tokens: [{}]", tokens()), "");
-    let send = |target: &str, bearer: Option<&str>| {
-        let bearer = bearer.map(|token| format!("Bearer {token}"));
-        let mut fields = vec![("content-type", "application/json")];
-        fields.extend(bearer.as_deref().map(|value| ("authorization", value)));
-        gateway.ask_with(target, &fields, if target.starts_with('P') { b"{}" } else { b"" })
-    };
-    let mut told = String::new();
-    for target in &all() {
-        for bearer in [None, Some("secret-of-nobody"), Some(&*hash("secret-of-owner"))] {
-            let answer = send(target, bearer);
-            assert_eq!(answer.status, 401, "{target}: {answer:?}");
-            assert!(answer.field("www-authenticate").unwrap().starts_with("bearer realm="), "{answer:?}");
-            told.push_str(&answer.body);
-        }
-        for name in ["looker", "maker", "idler", "owner"] {
-            let answer = send(target, Some(&format!("secret-of-{name}")));
-            let allowed = match name {
-                _ if READS.contains(&target.as_str()) => true,
-                "owner" => true,
-                "maker" => target.contains("team-a"),
-                _ => false,
-            };
-            if allowed {
-                assert!(!matches!(answer.status, 401 | 403), "{name} {target}: {answer:?}");
-            } else {
-                answer.is(403, &[name]);
-            }
-            told.push_str(&answer.head);
-            told.push_str(&answer.body);
-        }
-    }
+/// The same roles over gRPC, where nobody is another by saying so.
+async fn of_grpc(gateway: &Gateway, told: &mut String) {
     let zip = zipped(&[("m.proto", &proto("m.v1", ""))]);
     let maker = [("authorization", "bearer secret-of-maker"), ("content-type", "application/zip")];
     gateway.ask_with("POST /modules/team-b/versions", &maker, &zip).is(200, &["maker"]);
@@ -246,6 +192,61 @@ async fn roles_may_what_they_may_and_no_more() {
         assert_eq!(status.code(), code, "{bearer:?}: {status:?}");
         told.push_str(status.message());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_may_what_they_may_and_no_more() {
+    let token = |name: &str, role: &str, modules: &str| {
+        let hash = hash(&format!("secret-of-{name}"));
+        format!("{{ name: {name}, sha256: \"{hash}\", role: {role}, modules: [{modules}] }}")
+    };
+    let tokens = [
+        token("looker", "viewer", "\"*\""),
+        token("maker", "developer", "\"team-*\""),
+        token("idler", "developer", ""),
+        token("owner", "admin", "\"*\""),
+    ];
+    let gateway = Gateway::start(&format!(", tokens: [{}]", tokens.join(", ")), "");
+    let send = |target: &str, bearer: Option<&str>| {
+        let bearer = bearer.map(|token| format!("Bearer {token}"));
+        let mut fields = vec![("content-type", "application/json")];
+        fields.extend(bearer.as_deref().map(|value| ("authorization", value)));
+        gateway.ask_with(target, &fields, if target.starts_with('P') { b"{}" } else { b"" })
+    };
+    let mut told = String::new();
+    let of = |target: &str| [target.replace("NAME", "team-a"), target.replace("NAME", "other")];
+    let changes = OF_MODULES.iter().flat_map(|target| of(target));
+    let all: Vec<String> = READS
+        .iter()
+        .map(|target| (*target).to_owned())
+        .chain(changes)
+        .chain(OF_ALL.iter().map(|t| (*t).into()))
+        .collect();
+    for target in &all {
+        for bearer in [None, Some("secret-of-nobody"), Some(&*hash("secret-of-owner"))] {
+            let answer = send(target, bearer);
+            assert_eq!(answer.status, 401, "{target}: {answer:?}");
+            assert!(answer.field("www-authenticate").unwrap().starts_with("bearer realm="), "{answer:?}");
+            told.push_str(&answer.body);
+        }
+        for name in ["looker", "maker", "idler", "owner"] {
+            let answer = send(target, Some(&format!("secret-of-{name}")));
+            let allowed = match name {
+                _ if READS.contains(&target.as_str()) => true,
+                "owner" => true,
+                "maker" => target.contains("team-a"),
+                _ => false,
+            };
+            if allowed {
+                assert!(!matches!(answer.status, 401 | 403), "{name} {target}: {answer:?}");
+            } else {
+                answer.is(403, &[name]);
+            }
+            told.push_str(&answer.head);
+            told.push_str(&answer.body);
+        }
+    }
+    of_grpc(&gateway, &mut told).await;
     let log = gateway.end();
     for text in [&told, &log] {
         for name in ["looker", "maker", "idler", "owner"] {
@@ -425,8 +426,7 @@ fn two_teams_do_not_publish_the_same() {
     gateway.push("three", "", &[("three.proto", &proto("three.v1", ""))]).is(200, &[]);
     gateway.ask("PUT /apis/third", &api("three")).is(200, &[]);
     let before = gateway.ask("GET /modules/three", "").body;
-    let both = pets.to_string();
-    let answer = gateway.push("three", "", &[("three.proto", &proto("three.v1", "")), ("pets.proto", &both)]);
+    let answer = gateway.push("three", "", &[("three.proto", &proto("three.v1", "")), ("pets.proto", &pets)]);
     answer.is(409, &["pets.v1.S", "first", "third", "COLLISION"]);
     assert_eq!(gateway.ask("GET /modules/three", "").body, before);
 

@@ -79,7 +79,8 @@ fn pushed() -> pb::CreateVersionResponse {
 }
 
 fn names(zip: &[u8]) -> Vec<String> {
-    zip::ZipArchive::new(Cursor::new(zip)).unwrap().file_names().map(str::to_owned).collect()
+    let archive = zip::ZipArchive::new(Cursor::new(zip)).unwrap();
+    archive.file_names().map(|name| name.unwrap().into_owned()).collect()
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A team pushes its `.proto` files to a gateway that runs: they serve at once, and the way back is short.
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it didn't expect")]
+#![expect(clippy::disallowed_methods, reason = "a test measures")]
 
 #[path = "support/program.rs"]
 mod program;
@@ -100,7 +101,7 @@ async fn serves(address: SocketAddr, downloads: bool) {
     assert_eq!(web.status, 200);
     let held = |part: &[u8]| web.body.windows(part.len()).any(|window| window == part);
     assert!(held(b"shelves/harbour") && held(b"grpc-status"), "{web:?}");
-    let asked = DownloadBookRequest { name: BOOK.into(), ..Default::default() };
+    let asked = DownloadBookRequest { name: BOOK.into() };
     match library.download_book(asked).await {
         Ok(_) => assert!(downloads, "the method was removed"),
         Err(status) => assert!(!downloads && status.code() == Code::Unimplemented, "{status:?}"),

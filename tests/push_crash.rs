@@ -1,6 +1,7 @@
 //! A gateway that is killed amid pushes has, after its restart, all that it acknowledged and nothing by halves.
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it didn't expect")]
+#![expect(clippy::disallowed_methods, reason = "a test measures")]
 
 #[path = "support/program.rs"]
 mod program;
@@ -184,7 +185,7 @@ async fn whatever_was_acknowledged_outlives_a_kill() {
         }
         if number < PUSHES {
             // Between before it begins and after it has ended.
-            let moment = Duration::from_micros(random.below(1 + 3 * took.as_micros() as u64 / 2));
+            let moment = Duration::from_micros(random.below(1 + 3 * u64::from(took.subsec_micros()) / 2));
             let killing = async {
                 tokio::time::sleep(moment).await;
                 tokio::task::spawn_blocking(move || gateway.kill()).await.unwrap();

@@ -66,7 +66,7 @@ pub(super) fn run(args: &Store) -> Outcome {
 }
 
 fn check(path: &Path) -> Result<(), Failure> {
-    let mut store = Embedded::open_existing(path).map_err(refused)?;
+    let store = Embedded::open_existing(path).map_err(refused)?;
     store.check().map_err(refused)?;
     let mut counts = Vec::new();
     for table in Table::ALL {

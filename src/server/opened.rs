@@ -33,10 +33,13 @@ impl Opened {
     /// Opens the store of a configuration, if it names one, and reads it.
     ///
     /// # Errors
-    /// Where it can't be opened or read.
+    /// Where it can't be opened or read, or isn't what was written.
     pub(super) fn of(config: &Config) -> Result<Option<Self>, StoreError> {
         let Some(asked) = &config.store else { return Ok(None) };
-        let store: Arc<dyn Store> = Arc::new(Embedded::open(&asked.path)?);
+        let store = Embedded::open(&asked.path)?;
+        // What the disk changed would otherwise be missing, and the rest served as if that were all.
+        store.check()?;
+        let store: Arc<dyn Store> = Arc::new(store);
         let resources = admin::load(&*store)?;
         let pushed = pushed::read(&*store)?;
         Ok(Some(Self { path: asked.path.clone(), store, pushed, resources }))

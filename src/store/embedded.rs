@@ -14,7 +14,9 @@ use redb::Database;
 use redb::DatabaseError;
 use redb::ReadableDatabase;
 use redb::ReadableTable;
+use redb::StorageBackend;
 use redb::TableDefinition;
+use redb::backends::InMemoryBackend;
 
 use super::Batch;
 use super::Entry;
@@ -83,13 +85,24 @@ impl Embedded {
         }
     }
 
-    /// Reads the whole file and compares its checksums.
+    /// Reads the whole file and compares its checksums. The file stays as it is: redb would mend it by going back to
+    /// an older state, so it is given a copy in memory.
     ///
     /// # Errors
     /// What is damaged.
-    pub fn check(&mut self) -> Result<(), StoreError> {
-        let Self { path, database } = self;
-        let sound = guarded(path, || database.check_integrity().map_err(|error| open_error(path, error)))?;
+    pub fn check(&self) -> Result<(), StoreError> {
+        let path = &self.path;
+        let copy = InMemoryBackend::new();
+        let copied = fs::read(path).and_then(|bytes| {
+            copy.set_len(bytes.len() as u64)?;
+            copy.write(0, &bytes)
+        });
+        copied.map_err(|error| io_error(path, &error))?;
+        let sound = guarded(path, || {
+            let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(copy);
+            let mut database = database.map_err(|error| open_error(path, error))?;
+            database.check_integrity().map_err(|error| open_error(path, error))
+        })?;
         if sound { Ok(()) } else { Err(damaged(path, "checksums don't match what is stored")) }
     }
 

@@ -59,6 +59,11 @@ pub(crate) fn run(command: &mut Command) -> Ended {
 impl Program {
     /// Serves the configuration of a file, once it listens at all of `listeners`.
     pub(crate) fn serve(config: &Path, listeners: &[&str]) -> Self {
+        Self::start(config, listeners).unwrap_or_else(|log| panic!("it doesn't listen:\n{log}"))
+    }
+
+    /// The same where it may refuse to; what it logged then.
+    pub(crate) fn start(config: &Path, listeners: &[&str]) -> Result<Self, String> {
         let mut command = transom();
         command.arg("serve").arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
@@ -80,14 +85,14 @@ impl Program {
         while !listeners.iter().all(|name| addresses.contains_key(*name)) {
             match told.recv_timeout(PATIENCE) {
                 Ok((name, address)) => addresses.insert(name, address),
-                Err(error) => {
+                Err(_) => {
                     drop(child.kill());
                     drop(child.wait());
-                    panic!("it doesn't listen ({error}):\n{}", log.join().expect("reading doesn't panic"));
+                    return Err(log.join().expect("reading doesn't panic"));
                 }
             };
         }
-        Self { child, addresses, log: Some(log) }
+        Ok(Self { child, addresses, log: Some(log) })
     }
 
     pub(crate) fn address(&self, listener: &str) -> SocketAddr {
