@@ -21,6 +21,8 @@ from grpc_tools import protoc
 from harness import ROOT
 
 BUNDLES = Path(os.environ.get("TRANSOM_BUNDLES", ROOT / "tests" / ".specs"))
+# google/protobuf/*.proto, for protoc.
+WELL_KNOWN = Path(protoc.__file__).parent / "_proto"
 SET = "application/x-protobuf"
 ZIP = "application/zip"
 
@@ -120,9 +122,8 @@ def editions(directory):
     out = directory / "editions.binpb"
     # The modules of this package lie beside their .proto files.
     google = Path(annotations_pb2.__file__).parents[2]
-    wkt = Path(protoc.__file__).parent / "_proto"
     done = protoc.main([
-        "protoc", f"-I{directory}", f"-I{google}", f"-I{wkt}", f"--descriptor_set_out={out}", *_EDITIONS,
+        "protoc", f"-I{directory}", f"-I{google}", f"-I{WELL_KNOWN}", f"--descriptor_set_out={out}", *_EDITIONS,
     ])
     assert done == 0, "protoc refuses the files of edition 2023"
     return of_set("editions", FileDescriptorSet.FromString(out.read_bytes()))

@@ -16,8 +16,10 @@ import pytest
 from google.protobuf import message_factory
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.rpc import code_pb2
+from google.rpc import code_pb2, error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status import rpc_status
+from grpc_tools import protoc
 
 import bundles
 import harness
@@ -214,7 +216,8 @@ def test_rules_that_cannot_serve_are_told(published):
             assert field == "apis/compute: module"
             assert re.match(
                 r"\w+ \S+ on every host is claimed by google\.cloud\.compute\.v1\.\S+ \(\S+/v1/compute\.proto\) and by "
-                r"google\.cloud\.compute\.v1small\.\S+ \(\S+/compute_small\.proto\); .*`rest\.conflicts: first`", told,
+                r"google\.cloud\.compute\.v1small\.\S+ \(\S+/compute_small\.proto\); change one of the two rules, "
+                r'or set `rest\.conflicts: first` on API "compute": google\.cloud\.compute\.v1\.\S+ serves then$', told,
             ), told
     elif published.bundle.name == "yandexcloud":
         status, answer = published.refused
@@ -371,6 +374,40 @@ def test_a_missing_import_is_refused_and_nothing_else_suffers(tmp_path, backend)
         status, answer = gateway.push("temporal", rest.SerializeToString())
         assert status == 200, answer
         assert answer["version"]["fileCount"] == len(rest.file)
+
+
+@pytest.fixture(scope="module")
+def admin_pool(tmp_path_factory):
+    """The messages of the Admin API."""
+    out = tmp_path_factory.mktemp("admin") / "admin.binpb"
+    assert protoc.main(["protoc", f"-I{harness.ROOT / 'protos'}", f"-I{bundles.WELL_KNOWN}", "--include_imports",
+                        f"--descriptor_set_out={out}", "transom/admin/v1/modules.proto"]) == 0
+    pool = DescriptorPool()
+    for file in FileDescriptorSet.FromString(out.read_bytes()).file:
+        pool.Add(file)
+    return pool
+
+
+def test_many_faults_fit_into_what_clients_of_grpc_take(tmp_path, admin_pool):
+    """grpcio takes trailers of 8 KiB for certain: what doesn't fit is counted, and each fault has its way out."""
+    files = FileDescriptorSet.FromString(bundles.yandexcloud().content)
+    for file in files.file:
+        file.dependency[:] = ["missing/" + "x" * 250 + name for name in file.dependency]
+    kind = message_factory.GetMessageClass(admin_pool.FindMessageTypeByName("transom.admin.v1.CreateVersionRequest"))
+    request = kind(module="yandexcloud", content={"content_type": bundles.SET, "data": files.SerializeToString()})
+    with Gateway(tmp_path) as gateway, library.channel(gateway.admin) as channel:
+        call = channel.unary_unary("/transom.admin.v1.Modules/CreateVersion")
+        with pytest.raises(grpc.RpcError) as caught:
+            call(request.SerializeToString(), timeout=SECONDS)
+    error = caught.value
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error
+    assert re.search(r"and \d+ more\)$", error.details()), error
+    assert sum(len(key) + len(value) + 32 for key, value in error.trailing_metadata()) < 8 << 10
+    violations = error_details_pb2.BadRequest()
+    assert rpc_status.from_call(error).details[1].Unpack(violations)
+    assert len(violations.field_violations) > 3
+    for fault in violations.field_violations:
+        assert "which is not there; upload that file too" in fault.description, fault
 
 
 class Load:
