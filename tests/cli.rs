@@ -80,7 +80,7 @@ fn pushed() -> pb::CreateVersionResponse {
 
 fn names(zip: &[u8]) -> Vec<String> {
     let archive = zip::ZipArchive::new(Cursor::new(zip)).unwrap();
-    archive.file_names().map(|name| name.unwrap().into_owned()).collect()
+    archive.file_names().map(str::to_owned).collect()
 }
 
 #[test]

@@ -62,7 +62,7 @@ if [ ! -e "$specs/$package" ]; then
     mv "$specs/$package.tgz" "$specs/$package" # what is there is whole
 fi
 
-say "Python: grpcio, niquests over HTTP/3, openssl over TLS, and Google's .proto files"
+say "Python: grpcio, niquests over HTTP/3, openssl over TLS, Google's .proto files, and bundles of other projects"
 need "openssl" "command -v openssl" openssl
 venv=tests/.venv
 if ! cmp -s tests/python/requirements.txt "$venv/installed.txt"; then
@@ -70,6 +70,35 @@ if ! cmp -s tests/python/requirements.txt "$venv/installed.txt"; then
     "$venv/bin/python" -m pip install -q --disable-pip-version-check -r tests/python/requirements.txt
     cp tests/python/requirements.txt "$venv/installed.txt"
 fi
+
+# bundle DIRECTORY SUM COMMAND...: the package that the command puts into the directory it is given last, unpacked.
+bundle() {
+    local directory=$specs/$1 sum=$2 got
+    shift 2
+    if [ -e "$directory" ]; then return; fi
+    rm -rf "$directory.part"
+    mkdir -p "$directory.part/packed" "$directory.part/whole"
+    "$@" "$directory.part/packed" >/dev/null
+    got=$(echo "$directory.part/packed"/*)
+    echo "$sum  $got" | sha256sum --check --quiet
+    case $got in
+        *.whl) python3 -m zipfile -e "$got" "$directory.part/whole" ;;
+        *) tar -xzf "$got" -C "$directory.part/whole" ;;
+    esac
+    mv "$directory.part/whole" "$directory" # what is there is whole
+    rm -rf "$directory.part"
+}
+# The platform is named so that the file is the same everywhere: nothing of it runs.
+wheel=("$venv/bin/python" -m pip download -q --disable-pip-version-check --no-deps --only-binary :all:
+    --python-version 3.12 --implementation cp --abi abi3 --abi none --platform manylinux2014_x86_64 --platform any)
+bundle yandexcloud-0.413.0 63b6ac0b8de1e7929466f0b38ebaaf0cbc3fbf56c92eab28bf24fd367a7f6fb4 \
+    "${wheel[@]}" yandexcloud==0.413.0 -d
+bundle xds_protos-1.85.0 e1e7bfd9936389936b2c85660d9db0dae380f12678a594b983da40dd472f1760 \
+    "${wheel[@]}" xds-protos==1.85.0 -d
+bundle temporalio-1.35.0 45b5438f41ab154eda4eea40069df2fa8779cb8f5c27f266b917a700bfba8bb8 \
+    "${wheel[@]}" temporalio==1.35.0 -d
+bundle google-cloud-compute-6.15.0 ce44983e182af249b5d1543ed35098ec827593f656200a405d68f2827bbd6b6a \
+    npm pack --silent @google-cloud/compute@6.15.0 --pack-destination
 "$venv/bin/python" -m pytest tests/python
 
 say "Connect: the conformance suite, in gRPC, gRPC-Web and Connect"

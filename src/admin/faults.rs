@@ -83,12 +83,16 @@ pub(super) fn invalid(field: &str, told: impl Into<String>) -> Status {
 pub(super) fn of_faults(what: &str, faults: &[Fault]) -> Status {
     let first = faults.first().map_or_else(String::new, ToString::to_string);
     let told = format!("{what}: {first}{}", more(faults.len()));
-    with(Code::InvalidArgument, Reason::RequestInvalid, clip(&told), |details| {
-        for fault in faults.iter().take(DETAILS_MAX) {
+    let mut room = Room::default();
+    with(Code::InvalidArgument, Reason::RequestInvalid, message(&told), |details| {
+        for fault in faults {
             let line = fault.line.map(|line| format!(":{line}")).unwrap_or_default();
-            let help = if fault.help.is_empty() { String::new() } else { format!("; {}", fault.help) };
-            let description = format!("{}{help}", fault.problem);
-            details.add_bad_request_violation(clip(&format!("{}{line}", fault.file)), clip(&description));
+            let field = clip(&format!("{}{line}", fault.file));
+            let description = with_help(&fault.problem, &fault.help);
+            if !room.takes(&[&field, &description]) {
+                break;
+            }
+            details.add_bad_request_violation(field, description);
         }
     })
 }
@@ -103,13 +107,15 @@ pub(super) fn of_report(report: &Report) -> Status {
         true => (Code::AlreadyExists, Reason::Collision),
         false => (Code::InvalidArgument, Reason::RequestInvalid),
     };
-    with(code, reason, clip(&told), |details| {
-        for fault in faults.iter().take(DETAILS_MAX) {
-            let help = fault.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-            details.add_bad_request_violation(
-                clip(&place(&fault.at)),
-                clip(&format!("{}{help}", fault.problem)),
-            );
+    let mut room = Room::default();
+    with(code, reason, message(&told), |details| {
+        for fault in faults {
+            let field = clip(&place(&fault.at));
+            let description = with_help(&fault.problem, fault.help.as_deref().unwrap_or_default());
+            if !room.takes(&[&field, &description]) {
+                break;
+            }
+            details.add_bad_request_violation(field, description);
         }
     })
 }
@@ -124,13 +130,17 @@ pub(super) fn of_breaking(module: &str, label: &str, findings: &[Finding]) -> St
          allow_breaking={allow}",
         more(findings.len())
     );
-    let status = with(Code::FailedPrecondition, Reason::BreakingChange, clip(&told), |_| {});
+    let status = with(Code::FailedPrecondition, Reason::BreakingChange, message(&told), |_| {});
     // `google.rpc` has no detail with a rule, a file and a line.
     let mut rich = RichStatus::decode(status.details()).unwrap_or_default();
-    for finding in findings.iter().take(DETAILS_MAX) {
+    let mut room = Room::default();
+    for finding in findings {
         let mut finding = checks::finding(finding);
         for text in [&mut finding.problem, &mut finding.breaks] {
             *text = clip(text);
+        }
+        if !room.takes(&[&finding.rule, &finding.file, &finding.element, &finding.problem, &finding.breaks]) {
+            break;
         }
         let type_url = "type.googleapis.com/transom.admin.v1.Finding".into();
         rich.details.push(Any { type_url, value: finding.encode_to_vec() });
@@ -198,15 +208,77 @@ fn more(count: usize) -> String {
     }
 }
 
-/// Details travel in a header, whose size clients bound.
+/// What details may still take: they travel in trailers, and clients of gRPC often take no more than 8 KiB of those.
+struct Room {
+    bytes_left: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { bytes_left: DETAILS_BYTES_MAX }
+    }
+}
+
+impl Room {
+    /// Whether one detail with these texts has room; the first one has.
+    fn takes(&mut self, texts: &[&str]) -> bool {
+        let bytes = texts.iter().map(|text| text.len() + FIELD_BYTES).sum();
+        let left = self.bytes_left.checked_sub(bytes);
+        self.bytes_left = left.unwrap_or_default();
+        left.is_some()
+    }
+}
+
+/// The way out is clipped apart, so that a problem with long names leaves room for it.
+fn with_help(problem: &str, help: &str) -> String {
+    match help {
+        "" => clip(problem),
+        help => format!("{}; {}", clip(problem), clip(help)),
+    }
+}
+
 fn clip(text: &str) -> String {
-    match text.char_indices().nth(TEXT_CHARS_MAX) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
+    cut(text, TEXT_BYTES_MAX)
+}
+
+fn message(text: &str) -> String {
+    cut(text, MESSAGE_BYTES_MAX)
+}
+
+fn cut(text: &str, bytes_max: usize) -> String {
+    match text.len() <= bytes_max {
+        true => text.to_owned(),
+        false => format!("{}...", &text[..text.floor_char_boundary(bytes_max)]),
     }
 }
 
 /// `ErrorInfo.domain`.
 const DOMAIN: &str = "transom";
-const DETAILS_MAX: usize = 16;
-const TEXT_CHARS_MAX: usize = 400;
+/// In base64, with the message that is in them once more and again beside them, it stays below 8 KiB.
+const DETAILS_BYTES_MAX: usize = 3 << 10;
+/// What a field adds to its text, at most.
+const FIELD_BYTES: usize = 8;
+const MESSAGE_BYTES_MAX: usize = 800;
+const TEXT_BYTES_MAX: usize = 400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_many_faults_fits_into_trailers_of_8_kib() {
+        // Quotes and letters beyond ASCII take three bytes each in `grpc-message`.
+        for text in ["name.", "\"a\" ", "\u{e9}"] {
+            let fault = Fault::new(text.repeat(500), text.repeat(500), "write it anew");
+            let status = of_faults("module \"m\"", &vec![fault; 100]);
+            let message =
+                status.message().bytes().map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 });
+            let bytes = message.sum::<usize>() + status.details().len().div_ceil(3) * 4;
+            assert!(bytes < (8 << 10) - 200, "{text}: {bytes}");
+            let details = status.get_error_details();
+            let violations = &details.bad_request().unwrap().field_violations;
+            assert!(2 <= violations.len(), "{text}: {}", violations.len());
+            assert!(violations.iter().all(|fault| fault.description.ends_with("...; write it anew")));
+        }
+    }
+}

@@ -438,7 +438,7 @@ mod tests {
                 bytes[at..end].fill(0xa5);
             }
             fs::write(&path, &bytes).unwrap();
-            let read = Embedded::open(&path).and_then(|mut store| {
+            let read = Embedded::open(&path).and_then(|store| {
                 store.check()?;
                 store.scan(Table::Resources, b"", None, 1_000)
             });
