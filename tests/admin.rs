@@ -150,7 +150,6 @@ const READS: &[&str] = &[
     "GET /upstreams",
     "GET /upstreams/u",
     "GET /config",
-    "POST /config:validate",
 ];
 const OF_MODULES: &[&str] = &[
     "POST /modules/NAME/versions",
@@ -159,7 +158,8 @@ const OF_MODULES: &[&str] = &[
     "POST /modules/NAME:rollback",
     "DELETE /modules/NAME/labels/canary",
 ];
-const OF_ALL: &[&str] = &["PUT /upstreams/u", "DELETE /upstreams/u", "POST /config:apply"];
+const OF_ALL: &[&str] =
+    &["PUT /upstreams/u", "DELETE /upstreams/u", "POST /config:apply", "POST /config:validate"];
 
 /// The same roles over gRPC, where nobody is another by saying so.
 async fn of_grpc(gateway: &Gateway, told: &mut String) {

@@ -224,7 +224,7 @@ fn needed(path: &str) -> Role {
             "CreateVersion" | "Diff" | "Promote" | "Rollback" | "DeleteLabel",
         )) => Role::Developer,
         Some(("/transom.admin.v1.Resources", "PutResource" | "DeleteResource"))
-        | Some(("/transom.admin.v1.Configuration", "ApplyConfig")) => Role::Admin,
+        | Some(("/transom.admin.v1.Configuration", "ApplyConfig" | "ValidateConfig")) => Role::Admin,
         _ => Role::Viewer,
     }
 }
@@ -336,7 +336,7 @@ mod tests {
             prost_reflect::DescriptorPool::decode(crate::admin::FILE_DESCRIPTOR_SET).expect("it is compiled");
         for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-            let reads = ["Get", "List", "Validate"].iter().any(|verb| method.name().starts_with(verb));
+            let reads = ["Get", "List"].iter().any(|verb| method.name().starts_with(verb));
             assert_eq!(needed(&path) == Role::Viewer, reads, "{path}");
         }
     }

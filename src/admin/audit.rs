@@ -88,9 +88,22 @@ pub(super) fn list(
     Ok(all)
 }
 
+/// Names in a row, as many as are of use: the rest is counted.
+pub(super) fn listed(names: &[String]) -> String {
+    let shown: Vec<String> =
+        names.iter().take(LISTED_MAX).map(|name| name.chars().take(LISTED_CHARS_MAX).collect()).collect();
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// A moment as protobuf has it.
 pub(super) fn timestamp(ms: u64) -> prost_types::Timestamp {
     let seconds = i64::try_from(ms / 1_000).unwrap_or(i64::MAX);
     let nanos = i32::try_from(ms % 1_000 * 1_000_000).unwrap_or(0);
     prost_types::Timestamp { seconds, nanos }
 }
+
+const LISTED_MAX: usize = 20;
+const LISTED_CHARS_MAX: usize = 200;

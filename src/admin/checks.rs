@@ -1,21 +1,26 @@
 //! What must hold before a version serves: whose module it is, whose packages, and whom it would break.
 
+use std::collections::HashMap;
+
 use tonic::Code;
 use tonic::Status;
 
+use crate::admin::audit;
 use crate::admin::desk;
 use crate::admin::faults;
 use crate::admin::faults::Reason;
 use crate::admin::pb;
+use crate::admin::plane::Refused;
 use crate::admin::plane::Standing;
-use crate::admin::reach;
 use crate::config::Config;
 use crate::config::types::ModuleSource;
+use crate::registry::Catalog;
 use crate::registry::breaking;
 use crate::registry::breaking::Allowed;
 use crate::registry::breaking::Category;
 use crate::registry::breaking::Finding;
 use crate::registry::breaking::Verdict;
+use crate::registry::catalog::LABELS_MAX;
 use crate::schema::Schema;
 use crate::snapshot::Modules;
 
@@ -68,8 +73,7 @@ pub(super) fn uploadable(config: &Config, module: &str) -> Result<(), Status> {
     Err(faults::status(Code::FailedPrecondition, Reason::InFile, told))
 }
 
-/// Refuses services in packages that are reserved for another module, and a reservation of packages in which
-/// another module has services.
+/// Refuses services in packages that are reserved for another module.
 pub(super) fn reserved(standing: &Standing<'_>, module: &str, schema: &Schema) -> Result<(), Status> {
     let others = standing.config.modules.iter().filter(|other| other.name != module);
     for other in others.filter(|other| !other.packages.is_empty()) {
@@ -83,18 +87,22 @@ pub(super) fn reserved(standing: &Standing<'_>, module: &str, schema: &Schema) -
 /// What must hold of a configuration that is to serve with these descriptors, besides what it says itself.
 ///
 /// # Errors
-/// A package that is reserved and has services of others, or an upstream that would reach the gateway itself.
+/// A package that is reserved and has services of others.
 pub fn sound(config: &Config, modules: &Modules) -> Result<(), Status> {
-    reservations(config, modules)?;
-    reach::check(config)
-}
-
-fn reservations(config: &Config, modules: &Modules) -> Result<(), Status> {
-    for owner in config.modules.iter().filter(|owner| !owner.packages.is_empty()) {
-        for (name, labels) in modules.iter().filter(|(name, _)| **name != owner.name) {
-            for (_, schema) in labels.iter() {
-                if let Some(service) = within(schema, &owner.packages) {
-                    return Err(taken(service, name, &owner.name));
+    let owned =
+        config.modules.iter().flat_map(|owner| owner.packages.iter().map(|name| (&**name, &*owner.name)));
+    let owners: HashMap<&str, &str> = owned.collect();
+    if owners.is_empty() {
+        return Ok(());
+    }
+    let mut names: Vec<_> = modules.keys().collect();
+    names.sort_unstable();
+    for name in names {
+        for (_, schema) in modules.get(name).into_iter().flat_map(|labels| labels.iter()) {
+            for service in schema.services() {
+                let package = service.name.rsplit_once('.').map_or("", |(package, _)| package);
+                if let Some(owner) = owners.get(package).filter(|owner| *owner != name) {
+                    return Err(taken(&service.name, name, owner));
                 }
             }
         }
@@ -134,6 +142,22 @@ pub(super) fn compatible(
     Ok(verdict)
 }
 
+/// Whether a version is what a label's calls get.
+pub(super) fn is_served(standing: &Standing<'_>, module: &str, label: &str, digest: &str) -> bool {
+    let served = standing.modules.get(module).and_then(|labels| labels.get(label));
+    served.is_some_and(|schema| schema.digest().hex() == digest)
+}
+
+/// Refuses a new label of a module that has enough of them.
+pub(super) fn room_for(catalog: &Catalog<'_>, module: &str, label: &str) -> Result<(), Refused> {
+    let labels = catalog.labels(module)?;
+    if labels.len() < LABELS_MAX || labels.contains_key(label) {
+        return Ok(());
+    }
+    let told = format!("\"{module}\" has {LABELS_MAX} labels already: take one away first");
+    Err(faults::status(Code::FailedPrecondition, Reason::InUse, told).into())
+}
+
 /// Breaking changes that were let through, as they are written down.
 pub(super) fn let_through(verdict: &Verdict) -> Vec<String> {
     verdict.allowed.iter().map(|finding| format!("{}@{}", finding.rule, finding.element)).collect()
@@ -148,7 +172,7 @@ pub(super) fn note(label: &str, promotes: bool, verdict: &Verdict) -> String {
     let through = let_through(verdict);
     if !through.is_empty() {
         note.push_str("; let through ");
-        note.push_str(&through.join(", "));
+        note.push_str(&audit::listed(&through));
     }
     note
 }

@@ -29,7 +29,9 @@ use crate::admin::plane::Refused;
 use crate::admin::plane::Resources;
 use crate::admin::plane::Standing;
 use crate::admin::plane::Stored;
+use crate::admin::resources::may_change;
 use crate::admin::resources::not_in_file;
+use crate::admin::resources::whole;
 use crate::admin::stored;
 use crate::config::differences;
 use crate::config::redacted;
@@ -80,8 +82,10 @@ fn apply(
     let content = request.content.clone().unwrap_or_default();
     let text = String::from_utf8(content.data).map_err(|_| faults::invalid("content", "it is not UTF-8"))?;
     let asked = resource::document(&text, "document")?;
-    for resource in &asked {
-        desk::name("name", &resource.name)?;
+    for Resource { kind, name, text } in &asked {
+        desk::name("name", name)?;
+        may_change(asker, *kind, name)?;
+        whole(*kind, name, text)?;
     }
     let mut answer = pb::ApplyConfigResponse { dry_run: request.dry_run, ..Default::default() };
     answer.generation =

@@ -27,11 +27,14 @@ pub(super) struct Desk {
     pub(super) access: Arc<Current>,
     /// Compilations under way: each may take a core.
     pub(super) compiling: Arc<Semaphore>,
+    /// Versions of the store that are read, and for that compiled.
+    pub(super) reading: Arc<Semaphore>,
 }
 
 impl Desk {
     pub(super) fn new(plane: Arc<dyn Plane>, access: Arc<Current>) -> Self {
-        Self { plane, access, compiling: Arc::new(Semaphore::new(COMPILING_MAX)) }
+        let places = || Arc::new(Semaphore::new(COMPILING_MAX));
+        Self { plane, access, compiling: places(), reading: places() }
     }
 
     /// Who sent a request.
@@ -40,7 +43,7 @@ impl Desk {
         let told = self.access.load().told(&headers);
         // The gate told who it is; a token that was taken away meanwhile is nobody's any more.
         let actor = told.ok_or_else(|| {
-            faults::status(Code::Unauthenticated, Reason::AccessDenied, "the token is no longer taken")
+            faults::status(Code::Unauthenticated, Reason::CredentialInvalid, "the token is no longer taken")
         })?;
         let peer = headers.get("x-forwarded-for").and_then(|peer| peer.to_str().ok()).unwrap_or_default();
         Ok(Asker { actor, peer: peer.to_owned(), now_ms: now_ms() })
@@ -67,17 +70,33 @@ impl Desk {
         })
     }
 
-    /// Runs a compilation beside the runtime, one of few, and waits no longer than [`COMPILE_TIME_MAX`]. One that
-    /// takes longer keeps its place until it ends, so that they don't pile up.
+    /// Compiles an upload beside the runtime, one of few, and waits no longer than [`COMPILE_TIME_MAX`]. One that
+    /// takes longer keeps its place until it ends, so that they don't pile up. It changes nothing.
     pub(super) async fn compile<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, Refused> + Send + 'static,
     ) -> Result<T, Status> {
+        self.within(&self.compiling, work).await
+    }
+
+    /// Reads a version of the store, as [`Desk::compile`] does it, without taking a place from uploads.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Refused> + Send + 'static,
+    ) -> Result<T, Status> {
+        self.within(&self.reading, work).await
+    }
+
+    async fn within<T: Send + 'static>(
+        &self,
+        places: &Arc<Semaphore>,
+        work: impl FnOnce(&Self) -> Result<T, Refused> + Send + 'static,
+    ) -> Result<T, Status> {
         let busy = || {
-            let told = "other uploads are being compiled: try again in a moment";
-            faults::status(Code::Unavailable, Reason::Internal, told)
+            let told = "others are being compiled: try again in a moment";
+            faults::status(Code::Unavailable, Reason::Overloaded, told)
         };
-        let waiting = tokio::time::timeout(COMPILE_WAIT_MAX, self.compiling.clone().acquire_owned());
+        let waiting = tokio::time::timeout(COMPILE_WAIT_MAX, places.clone().acquire_owned());
         let place = waiting.await.map_err(|_| busy())?.map_err(|_| busy())?;
         let work = self.beside(move |desk| {
             let _place = place;
@@ -86,7 +105,7 @@ impl Desk {
         tokio::time::timeout(COMPILE_TIME_MAX, work).await.unwrap_or_else(|_| {
             let told =
                 format!("compiling it took more than {COMPILE_TIME_MAX:?}: upload it as several modules");
-            Err(faults::status(Code::InvalidArgument, Reason::RequestInvalid, told))
+            Err(faults::status(Code::DeadlineExceeded, Reason::RequestInvalid, told))
         })
     }
 }

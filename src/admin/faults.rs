@@ -43,6 +43,10 @@ pub(super) enum Reason {
     BreakingChange,
     /// Something uses it.
     InUse,
+    /// The token isn't taken any more.
+    CredentialInvalid,
+    /// Too much is under way.
+    Overloaded,
     /// A fault of ours, or of the disk.
     Internal,
 }
@@ -59,6 +63,8 @@ impl Reason {
             Self::Collision => "COLLISION",
             Self::BreakingChange => "BREAKING_CHANGE",
             Self::InUse => "IN_USE",
+            Self::CredentialInvalid => "CREDENTIAL_INVALID",
+            Self::Overloaded => "OVERLOADED",
             Self::Internal => "INTERNAL",
         }
     }

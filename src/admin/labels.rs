@@ -124,6 +124,19 @@ fn decide(
             }
         };
     }
+    // What was found before the lock was taken may be gone, or another one's turn.
+    let is_there = match version {
+        Some(version) => catalog.version(module, &version.digest)?.is_some(),
+        None => true,
+    };
+    let is_due = reason != catalog::ROLLBACK || catalog.before(module, label)?.as_deref() == after;
+    if !is_there || !is_due {
+        let told = "the versions of the module were changed meanwhile: look again, and repeat it";
+        return Err(faults::status(Code::Aborted, Reason::Conflict, told).into());
+    }
+    if before.is_none() {
+        checks::room_for(&catalog, module, label)?;
+    }
     let mut verdict = Verdict::default();
     match schema {
         Some((schema, leniency)) => {
@@ -164,7 +177,7 @@ fn unused(standing: &Standing<'_>, module: &str, label: &str) -> Result<(), Refu
     }
     let told = format!(
         "label \"{label}\" of \"{module}\" is used by {}: let it serve another first",
-        users.join(", ")
+        audit::listed(&users)
     );
     Err(faults::status(Code::FailedPrecondition, Reason::InUse, told).into())
 }

@@ -41,6 +41,7 @@ pub use plane::Stored;
 pub use proto::FILE_DESCRIPTOR_SET;
 pub use proto::HttpBody;
 pub use proto::pb;
+pub use reach::check as reachable;
 pub use readiness::Readiness;
 pub use stored::load;
 pub use surface::Door;

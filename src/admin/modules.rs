@@ -102,7 +102,7 @@ impl Modules for Service {
             let labels = Catalog::new(&*store).labels(&request.module)?;
             Ok(describe(&version, &labels, Some(&schema)))
         };
-        self.0.compile(get).await.map(Response::new)
+        self.0.read(get).await.map(Response::new)
     }
 
     async fn get_descriptor_set(&self, request: Request<pb::GetVersionRequest>) -> Answer<HttpBody> {
@@ -112,7 +112,7 @@ impl Modules for Service {
             let data = schema.descriptor_set().to_vec();
             Ok(HttpBody { content_type: "application/x-protobuf".into(), data, extensions: Vec::new() })
         };
-        self.0.compile(get).await.map(Response::new)
+        self.0.read(get).await.map(Response::new)
     }
 
     async fn create_version(
@@ -123,17 +123,16 @@ impl Modules for Service {
         let mut request = request.into_inner();
         push::source(&request.source)?;
         desk::label(&request.label)?;
-        let create = move |desk: &Desk| {
-            let wanted = push::Wanted {
-                content: request.content.take(),
-                module: &request.module,
-                label: desk::label(&request.label)?,
-                update_deps: request.update_deps,
-            };
-            let compiled = push::compile(desk, wanted)?;
-            push::create(desk, &push::Asked { request, asker }, compiled)
+        let content = request.content.take();
+        let (module, label, update_deps) =
+            (request.module.clone(), request.label.clone(), request.update_deps);
+        let compile = move |desk: &Desk| {
+            let label = desk::label(&label)?;
+            push::compile(desk, push::Wanted { content, module: &module, label, update_deps })
         };
-        self.0.compile(create).await.map(Response::new)
+        let compiled = self.0.compile(compile).await?;
+        let create = move |desk: &Desk| push::create(desk, &push::Asked { request, asker }, compiled);
+        self.0.beside(create).await.map(Response::new)
     }
 
     async fn diff(&self, request: Request<pb::DiffRequest>) -> Answer<pb::DiffResponse> {
@@ -145,13 +144,13 @@ impl Modules for Service {
     async fn promote(&self, request: Request<pb::PromoteRequest>) -> Answer<pb::PromoteResponse> {
         let asker = self.asker(&request, &request.get_ref().module)?;
         let request = request.into_inner();
-        self.0.compile(move |desk| labels::promote(desk, &asker, &request)).await.map(Response::new)
+        self.0.beside(move |desk| labels::promote(desk, &asker, &request)).await.map(Response::new)
     }
 
     async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Answer<pb::PromoteResponse> {
         let asker = self.asker(&request, &request.get_ref().module)?;
         let request = request.into_inner();
-        self.0.compile(move |desk| labels::rollback(desk, &asker, &request)).await.map(Response::new)
+        self.0.beside(move |desk| labels::rollback(desk, &asker, &request)).await.map(Response::new)
     }
 
     async fn delete_label(

@@ -60,6 +60,14 @@ pub(super) fn compile(desk: &Desk, wanted: Wanted<'_>) -> Result<Compiled, Refus
         Some(digest) => catalog.version(module, &digest)?,
         None => None,
     };
+    // A new label begins with what `live` is compiled with.
+    let before = match before {
+        Some(version) => Some(version),
+        None => match catalog.label(module, desk::LIVE)? {
+            Some(digest) => catalog.version(module, &digest)?,
+            None => None,
+        },
+    };
     let pinned = before.filter(|_| !update_deps).map(|version| version.deps).unwrap_or_default();
     let config = snapshot.config.as_ref();
     let deps = config.and_then(|config| config.modules.iter().find(|known| known.name == module));
@@ -136,9 +144,12 @@ fn decide(
     let digest = compiled.digest.as_str();
     let known = catalog.version(module, digest)?;
     let before = catalog.label(module, label)?;
-    let promotes = request.promote.unwrap_or(true) && before.as_deref() != Some(digest);
+    let moves = request.promote.unwrap_or(true) && before.as_deref() != Some(digest);
+    // What was found damaged at the start is not served, though its label points at it: pushing it again mends it.
+    let is_lost = before.as_deref() == Some(digest) && !checks::is_served(standing, module, label, digest);
+    let promotes = moves || is_lost;
     answer.unchanged = known.is_some();
-    answer.promoted = promotes && !request.dry_run;
+    answer.promoted = promotes;
     let mut allowed = Verdict::default();
     if promotes {
         let leniency = Leniency::read(&request.category, &request.allow_breaking)?;
@@ -147,10 +158,12 @@ fn decide(
     answer.allowed = allowed.allowed.iter().map(checks::finding).collect();
     let mut change = Change { dry_run: request.dry_run, ..Change::default() };
     let version = match known {
+        Some(version) if is_lost => catalog.restore(version, &compiled.schema, &mut change.batch)?,
         Some(version) => version,
         None => catalog.add(record(asked, compiled, &allowed), &compiled.schema, &mut change.batch)?,
     };
-    if promotes {
+    if moves {
+        checks::room_for(&catalog, module, label)?;
         let before = before.as_deref();
         let moved = Move {
             module,
@@ -162,6 +175,8 @@ fn decide(
             now_ms: asker.now_ms,
         };
         catalog.move_label(moved, &mut change.batch)?;
+    }
+    if promotes {
         change.labels.push((module.to_owned(), label.to_owned(), Some(compiled.schema.clone())));
     }
     if !answer.unchanged || promotes {

@@ -19,7 +19,7 @@ use crate::config::resource::Kind;
 ///
 /// # Errors
 /// The endpoint, and what to do instead.
-pub(super) fn check(config: &Config) -> Result<(), Status> {
+pub fn check(config: &Config) -> Result<(), Status> {
     let own = [Some(config.admin.address), config.status.as_ref().map(|status| status.address)];
     let own: Vec<SocketAddr> = own.into_iter().flatten().collect();
     let stored =
@@ -47,6 +47,12 @@ fn why_not(host: &str, port: u16, own: &[SocketAddr]) -> Option<&'static str> {
         }
         Err(_) => None,
     };
+    // Resolvers read such names as addresses: 127.1, 2130706433, 0x7f000001.
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
+    if address.is_none() && is_number {
+        return Some("is an address in a spelling of its own: write it as four numbers, or as IPv6");
+    }
     let Some(address) = address else {
         let is_metadata = METADATA_NAMES.contains(&name.as_str());
         return is_metadata.then_some("is the metadata service of a cloud");
@@ -94,6 +100,11 @@ mod tests {
             ("fd00:ec2::254", 80, true),
             ("metadata.google.internal", 80, true),
             ("pets.internal", 9900, false),
+            ("127.1", 50051, true),
+            ("2130706433", 50051, true),
+            ("0x7f000001", 50051, true),
+            ("pets.internal.0x7f", 50051, true),
+            ("v2.pets", 50051, false),
         ] {
             assert_eq!(why_not(host, port, &own).is_some(), refused, "{host}:{port}");
         }

@@ -92,9 +92,11 @@ impl Resources for Service {
         if request.etag.is_empty() {
             request.etag = if_match;
         }
+        may_change(&asker, kind, &request.name)?;
         let put = move |desk: &Desk| {
             desk.store()?;
             let text = Resource::new(kind, &request.name, &text(&request)?)?.text;
+            whole(kind, &request.name, &text)?;
             let mut answer = pb::PutResourceResponse::default();
             answer.generation = desk
                 .plane
@@ -117,6 +119,7 @@ impl Resources for Service {
         if request.etag.is_empty() {
             request.etag = if_match;
         }
+        may_change(&asker, kind, &request.name)?;
         let delete = move |desk: &Desk| {
             desk.store()?;
             let generation = desk.plane.change(&mut |standing| delete(standing, &asker, kind, &request))?;
@@ -151,7 +154,7 @@ fn put(
     }
     stored::write(before, kind, name, Some(&after), &mut change.batch);
     let target = format!("{}/{name}", kind.list_name());
-    let note = before.map(|before| differences(&before.resource.text, text).join("; "));
+    let note = before.map(|before| audit::listed(&differences(&before.resource.text, text)));
     let deed = Deed {
         method: "transom.admin.v1.Resources/PutResource",
         target: &target,
@@ -203,6 +206,24 @@ fn delete(
     Ok(change)
 }
 
+/// Modules are those of the asker alone, for an admin too.
+pub(super) fn may_change(asker: &Asker, kind: Kind, name: &str) -> Result<(), Status> {
+    if kind != Kind::Module || asker.actor.may_change(name) {
+        return Ok(());
+    }
+    let told = format!("{} may not change module \"{}\": see its `modules`", asker.actor.name, shown(name));
+    Err(faults::status(Code::PermissionDenied, Reason::AccessDenied, told))
+}
+
+/// Refuses a text that was read here, where secrets are not told: writing it back would lose them.
+pub(super) fn whole(kind: Kind, name: &str, text: &str) -> Result<(), Status> {
+    if !text.contains(UNTOLD) {
+        return Ok(());
+    }
+    let field = format!("{}/{name}", kind.list_name());
+    Err(faults::invalid(&field, "`...` stands for a secret that isn't told: write the secret itself"))
+}
+
 /// Refuses what is written in the configuration file.
 pub(super) fn not_in_file(config: &Config, kind: Kind, name: &str) -> Result<(), Status> {
     if config.origin(kind, name) != Some(Origin::File) {
@@ -221,7 +242,7 @@ pub(super) fn unused(config: &Config, kind: Kind, name: &str) -> Result<(), Stat
     if users.is_empty() {
         return Ok(());
     }
-    let told = format!("{} \"{name}\" is used by {}: change them first", kind.one(), users.join(", "));
+    let told = format!("{} \"{name}\" is used by {}: change them first", kind.one(), audit::listed(&users));
     Err(faults::status(Code::FailedPrecondition, Reason::InUse, told))
 }
 
@@ -317,3 +338,6 @@ fn described(stored: &Stored) -> pb::Resource {
         updated: Some(timestamp(stored.updated_ms)),
     }
 }
+
+/// What [`redacted`] writes in the place of a secret, as JSON.
+const UNTOLD: &str = "\"...\"";

@@ -11,22 +11,17 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
 use crate::cli::fail;
-use crate::cli::load;
 use crate::server::Server;
 use crate::server::Setup;
 use crate::server::Watch;
 
 pub(super) fn run(path: &Path) -> ExitCode {
-    let config = match load(path) {
-        Ok(config) => config,
-        Err(report) => return fail(&report),
-    };
     let signals = match Signals::catch() {
         Ok(signals) => signals,
         Err(error) => return fail(&error),
     };
     let setup = Setup { watch: Watch::Yes, ..Setup::default() };
-    match Server::start(config, setup) {
+    match Server::open(path, setup) {
         Ok(server) => signals.until_ended(server),
         Err(error) => fail(&error),
     }

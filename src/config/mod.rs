@@ -68,6 +68,19 @@ pub fn load_with(
     env: &dyn Fn(&str) -> Option<String>,
     resources: &[Resource],
 ) -> Result<Config, Report> {
+    parse_with(&read_text(path)?, path, env, resources)
+}
+
+/// The store that a configuration file names, whatever else it says: what is in there may be all that makes the rest
+/// right. `None` where it names none, and where it can't be told: loading the whole file says why.
+pub fn store_path(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let mut diag = Diag::new();
+    let mut root = yaml::read(&read_text(path).ok()?, path, &mut diag)?;
+    Values::new(env).replace(&mut root, &mut diag);
+    root.get("store")?.get("embedded")?.get("path")?.path()
+}
+
+fn read_text(path: &Path) -> Result<String, Report> {
     let failed = |error: std::io::Error| {
         Report::of_file(
             path,
@@ -81,11 +94,11 @@ pub fn load_with(
     if FILE_BYTES_MAX < bytes.len() {
         return Err(too_large(path));
     }
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
+        let (error, bytes) = (error.utf8_error(), error.into_bytes());
         let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
         Report::of(At::after(path, &before), "not UTF-8", "save the file as UTF-8")
-    })?;
-    parse_with(text, path, env, resources)
+    })
 }
 
 /// Checks the text of a configuration; `path` is where it is from, for faults and relative paths.

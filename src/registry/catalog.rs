@@ -256,17 +256,44 @@ impl<'a> Catalog<'a> {
         let counter = record::in_module(&version.module, COUNTER);
         let counted = self.store.get(Table::History, &counter)?;
         version.number = counted.as_deref().map_or(1, |bytes| number(bytes) + 1);
-        let own = set(schema.files().iter().filter(|file| file.own));
-        version.own = self.add_blob(own, batch)?;
-        let imported: Vec<&File> =
-            schema.files().iter().filter(|file| !file.own && !schema::is_bundled(&file.name)).collect();
-        if !imported.is_empty() {
-            version.imported = self.add_blob(set(imported.into_iter()), batch)?;
-        }
+        self.add_files(&mut version, schema, batch)?;
         batch.expect(Table::Versions, key.clone(), None).put(Table::Versions, key, version.encode_to_vec());
         batch.expect(Table::History, counter.clone(), counted);
         batch.put(Table::History, counter, version.number.to_be_bytes());
         Ok(version)
+    }
+
+    /// Writes a version's descriptors down again, where they are missing or damaged.
+    ///
+    /// # Errors
+    /// Where the store can't be read.
+    pub fn restore(
+        &self,
+        mut version: VersionRecord,
+        schema: &Schema,
+        batch: &mut Batch,
+    ) -> Result<VersionRecord, StoreError> {
+        self.add_files(&mut version, schema, batch)?;
+        let key = record::in_module(&version.module, &version.digest);
+        batch.put(Table::Versions, key, version.encode_to_vec());
+        Ok(version)
+    }
+
+    fn add_files(
+        &self,
+        version: &mut VersionRecord,
+        schema: &Schema,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        version.own = self.add_blob(set(schema.files().iter().filter(|file| file.own)), batch)?;
+        // Another module may have a file of a bundled name, and then it is that one which was compiled.
+        let has_deps = !version.deps.is_empty();
+        let is_imported = |file: &&File| !file.own && (has_deps || !schema::is_bundled(&file.name));
+        let imported: Vec<&File> = schema.files().iter().filter(is_imported).collect();
+        if !imported.is_empty() {
+            version.imported = self.add_blob(set(imported.into_iter()), batch)?;
+        }
+        Ok(())
     }
 
     fn add_blob(&self, bytes: Vec<u8>, batch: &mut Batch) -> Result<Vec<u8>, StoreError> {
@@ -297,10 +324,10 @@ impl<'a> Catalog<'a> {
             actor: asked.actor.into(),
             reason: asked.reason.into(),
         };
-        let key = record::numbered(asked.module, self.last_move(asked.module)? + 1);
+        let number = self.last_move(asked.module)? + 1;
+        let key = record::numbered(asked.module, number);
         batch.expect(Table::History, key.clone(), None).put(Table::History, key, moved.encode_to_vec());
-        let counter = record::in_module(asked.module, MOVES);
-        batch.put(Table::History, counter, (self.last_move(asked.module)? + 1).to_be_bytes());
+        batch.put(Table::History, record::in_module(asked.module, MOVES), number.to_be_bytes());
         Ok(())
     }
 

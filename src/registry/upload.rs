@@ -65,6 +65,7 @@ impl Content {
 
 /// The `.proto` files of an archive, in the order of their names. What else is in it is passed over.
 fn unpack(bytes: &[u8], limits: &Limits) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+    bounded(bytes)?;
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| unreadable(ARCHIVE, &error))?;
     if ENTRIES_MAX < archive.len() {
         let problem = format!("it has {} entries, and {ENTRIES_MAX} are allowed", archive.len());
@@ -104,6 +105,25 @@ fn unpack(bytes: &[u8], limits: &Limits) -> Result<Vec<(String, Vec<u8>)>, Fault
     Ok(files.into_iter().collect())
 }
 
+/// Refuses an archive whose directory would cost more to read than its files: the reader takes in all of it first, and
+/// tries each end of a directory that it finds.
+fn bounded(bytes: &[u8]) -> Result<(), Fault> {
+    let refused = |problem: String| Err(Fault::new(ARCHIVE, problem, AGAIN));
+    let ends: Vec<usize> = memchr::memmem::find_iter(bytes, EMPTY_ZIP).take(ENDS_MAX + 1).collect();
+    if ENDS_MAX < ends.len() {
+        return refused(format!("it has more than {ENDS_MAX} ends of a directory"));
+    }
+    // How many entries a directory of 64-bit numbers has, at an offset of 32 bytes.
+    for at in memchr::memmem::find_iter(bytes, ZIP64_END).take(ENDS_MAX) {
+        let count =
+            bytes.get(at + 32..at + 40).and_then(|count| count.try_into().ok()).map(u64::from_le_bytes);
+        if count.is_some_and(|count| ENTRIES_MAX as u64 <= count) {
+            return refused(format!("it has over {ENTRIES_MAX} entries"));
+        }
+    }
+    Ok(())
+}
+
 /// The import name of an entry; `None` for what is no `.proto` file, or hidden.
 fn name_of(raw: &[u8], is_file: bool, limits: &Limits) -> Result<Option<String>, Fault> {
     if !is_file || !raw.ends_with(b".proto") {
@@ -134,6 +154,9 @@ fn unreadable(file: &str, error: &ZipError) -> Fault {
 
 const ZIP: &[u8] = b"PK\x03\x04";
 const EMPTY_ZIP: &[u8] = b"PK\x05\x06";
+const ZIP64_END: &[u8] = b"PK\x06\x06";
+/// Ends of a directory: one, and what looks like it by chance in packed bytes.
+const ENDS_MAX: usize = 8;
 const TAKEN: &str = "a zip of .proto files (application/zip) or a descriptor set (application/x-protobuf)";
 const ARCHIVE: &str = "(archive)";
 const AGAIN: &str = "pack it anew, with no compression or deflate, without a password";
@@ -218,6 +241,22 @@ mod tests {
             problem(&[("a.proto", PETS), ("b.proto", PETS)], &small).contains("more than 1 .proto files")
         );
         assert!(problem(&[("a.txt", PETS)], &limits).contains("no .proto file in it"));
+    }
+
+    #[test]
+    fn a_directory_that_costs_more_than_its_files_is_refused() {
+        let zip = packed(&[("a.proto", PETS)]);
+        let mut many = zip.to_vec();
+        many.extend(EMPTY_ZIP.repeat(100));
+        let problem = Content::Zip(many.into()).compile(&[], &Limits::default()).unwrap_err()[0].to_string();
+        assert!(problem.contains("ends of a directory"), "{problem}");
+        let mut claims = ZIP64_END.to_vec();
+        claims.extend([0; 28]);
+        claims.extend(2_000_000_u64.to_le_bytes());
+        claims.extend(zip);
+        let problem =
+            Content::Zip(claims.into()).compile(&[], &Limits::default()).unwrap_err()[0].to_string();
+        assert!(problem.contains("entries"), "{problem}");
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Control {
     ) -> Result<u64, Refused> {
         let file = self.config().map(|config| config.file.clone()).unwrap_or_default();
         let config = opened.load(&file, resources, &change.gone)?;
-        admin::sound(&config, &pushed)?;
+        admin::reachable(&config)?;
         let prepared = self.prepare(state, config, &pushed)?;
         if change.dry_run {
             return Ok(state.generation);

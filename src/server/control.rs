@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
+use crate::admin;
 use crate::admin::Readiness;
 use crate::admin::Resources;
 use crate::builtin;
@@ -273,6 +274,11 @@ impl Control {
             if let Some(schema) = found {
                 all.insert(module.name.clone(), Labels::live(schema.clone()));
             }
+        }
+        if let Err(status) = admin::sound(config, &all) {
+            let mut diag = Diag::new();
+            diag.collision(&At::file(&config.file), status.message(), "");
+            diag.finish()?;
         }
         let mut own = Vec::new();
         if config.server.reflection {

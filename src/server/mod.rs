@@ -16,6 +16,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,6 +24,8 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::admin::Readiness;
+use crate::admin::Resources;
+use crate::config;
 use crate::config::Config;
 use crate::config::Report;
 use crate::config::types::LogPath;
@@ -43,6 +46,7 @@ use crate::outbound::acme::Challenges;
 use crate::policy::Policy;
 use crate::server::control::Control;
 use crate::server::control::Owned;
+use crate::server::control::environment;
 use crate::server::door::Doorway;
 use crate::server::listeners::Listeners;
 use crate::server::opened::Opened;
@@ -135,12 +139,40 @@ impl Server {
     /// # Errors
     /// Every fault of the configuration, an address that can't be bound among them.
     pub fn start(config: Config, setup: Setup) -> Result<Self, StartError> {
+        match &config.store {
+            Some(store) => {
+                let (path, store) = (config.file.clone(), Opened::at(&store.path)?);
+                Self::with_store(&path, store, setup)
+            }
+            None => Self::run(config, None, Resources::new(), setup),
+        }
+    }
+
+    /// Starts serving a configuration file, with what its store has.
+    ///
+    /// # Errors
+    /// Every fault of the file, an address that can't be bound among them, or that the store can't be used.
+    pub fn open(path: &Path, setup: Setup) -> Result<Self, StartError> {
+        match config::store_path(path, &environment) {
+            Some(store) => Self::with_store(path, Opened::at(&store)?, setup),
+            None => Self::start(config::load(path, &environment)?, setup),
+        }
+    }
+
+    fn with_store(path: &Path, store: Opened, setup: Setup) -> Result<Self, StartError> {
+        let mut left = store.resources.clone();
+        let config = store.load_sound(path, &mut left)?;
+        Self::run(config, Some(store), left, setup)
+    }
+
+    /// `left` are the resources of the store that `config` was read with.
+    fn run(
+        mut config: Config,
+        store: Option<Opened>,
+        mut left: Resources,
+        setup: Setup,
+    ) -> Result<Self, StartError> {
         raise_open_files();
-        let store = Opened::of(&config)?;
-        let config = match &store {
-            Some(opened) if !opened.is_empty() => opened.load(&config.file, &opened.resources, &[])?,
-            _ => config,
-        };
         let workers = config.server.workers.map_or_else(cores, NonZeroUsize::get);
         let observe = Arc::new(observe(&config, workers)?);
         let current = Arc::new(Current::from_pointee(Snapshot::empty()));
@@ -176,7 +208,11 @@ impl Server {
         let owned = Owned { listeners, acme, readiness, doorway, store };
         let control = Control::new(current, observe.clone(), workers, setup, owned);
         control.doorway().open(Arc::downgrade(&control), &config.admin)?;
-        control.apply(config)?;
+        while let Err(report) = control.apply(config.clone()) {
+            let Some(opened) = control.opened() else { return Err(report.into()) };
+            opened::shed(report, &mut left)?;
+            config = opened.load_sound(&config.file, &mut left)?;
+        }
         control.clone().spawn_upkeep(runtime.handle(), watch)?;
         Ok(Self { control, accepting, runtime, drain_timeout, observe, threads })
     }
@@ -288,7 +324,7 @@ fn thread(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHand
 fn runtime(name: &str, begin: impl Fn() + Send + Sync + 'static) -> Result<Runtime, StartError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
-        .max_blocking_threads(4)
+        .max_blocking_threads(16)
         .thread_name(name)
         .on_thread_start(begin)
         .enable_all()
@@ -328,7 +364,7 @@ pub fn publishers<'a>(
     config: &'a Config,
     service: &str,
     method: &str,
-) -> Result<Vec<&'a crate::config::types::Api>, Report> {
+) -> Result<Vec<&'a config::types::Api>, Report> {
     let snapshot = compile(config)?;
     let path = format!("/{service}/{method}");
     let names: Vec<_> = snapshot
@@ -343,7 +379,7 @@ pub fn publishers<'a>(
 
 fn compile(config: &Config) -> Result<Snapshot, Report> {
     let metrics = Metrics::new(1);
-    let mut diag = crate::config::Diag::new();
+    let mut diag = config::Diag::new();
     let read = modules::read(config, &std::collections::HashMap::new(), &Modules::new(), &mut diag);
     let rules = modules::rules(config, &mut diag);
     let acme = acme::check(config, &mut diag);

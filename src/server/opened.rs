@@ -30,24 +30,32 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Opens the store of a configuration, if it names one, and reads it.
+    /// Opens the store at `path` and reads it.
     ///
     /// # Errors
     /// Where it can't be opened or read, or isn't what was written.
-    pub(super) fn of(config: &Config) -> Result<Option<Self>, StoreError> {
-        let Some(asked) = &config.store else { return Ok(None) };
-        let store = Embedded::open(&asked.path)?;
+    pub(super) fn at(path: &Path) -> Result<Self, StoreError> {
+        let store = Embedded::open(path)?;
         // What the disk changed would otherwise be missing, and the rest served as if that were all.
         store.check()?;
         let store: Arc<dyn Store> = Arc::new(store);
         let resources = admin::load(&*store)?;
         let pushed = pushed::read(&*store)?;
-        Ok(Some(Self { path: asked.path.clone(), store, pushed, resources }))
+        Ok(Self { path: path.into(), store, pushed, resources })
     }
 
-    /// Whether it has nothing that a configuration is read with.
-    pub(super) fn is_empty(&self) -> bool {
-        self.pushed.is_empty() && self.resources.is_empty()
+    /// Reads a configuration file with those of the resources in `left` that make no fault; the others are told, and
+    /// taken out of it. One of them must not keep a gateway from starting: it is mended through the Admin API.
+    ///
+    /// # Errors
+    /// Faults of the file.
+    pub(super) fn load_sound(&self, path: &Path, left: &mut Resources) -> Result<Config, Report> {
+        loop {
+            match self.load(path, left, &[]) {
+                Ok(config) => return Ok(config),
+                Err(report) => shed(report, left)?,
+            }
+        }
     }
 
     /// Reads a configuration file with resources of the store, as if the modules `gone` weren't there any more.
@@ -68,4 +76,20 @@ impl Opened {
         all.extend(unknown.map(|name| Resource { kind: Kind::Module, name, text: "{}".into() }));
         all
     }
+}
+
+/// Takes the resources that are at fault out of `left`.
+///
+/// # Errors
+/// The report, where none of them is.
+pub(super) fn shed(report: Report, left: &mut Resources) -> Result<(), Report> {
+    let before = left.len();
+    for fault in report.faults() {
+        if let Some((kind, name)) = fault.at.resource()
+            && left.remove(&(kind, name.to_owned())).is_some()
+        {
+            tracing::error!(%fault, "a resource of the store is left out: mend it through the Admin API");
+        }
+    }
+    if left.len() < before { Ok(()) } else { Err(report) }
 }

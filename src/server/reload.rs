@@ -63,9 +63,12 @@ impl Control {
             for (module, upstream, refresh) in reflected(&config) {
                 let at = *due.entry(module.into()).or_insert_with(Instant::now);
                 if at <= Instant::now() {
-                    let again = match ask(upstream, self.upstream_tls(&upstream.name)).await {
+                    // The writer may be at work: it is waited for beside this thread, which answers probes too.
+                    let (control, name) = (self.clone(), upstream.name.clone());
+                    let tls = tokio::task::spawn_blocking(move || control.upstream_tls(&name)).await;
+                    let again = match ask(upstream, tls.ok().flatten()).await {
                         Ok(schema) => {
-                            self.take(module, schema, &mut known);
+                            self.take(module, schema, &mut known).await;
                             refresh
                         }
                         Err(why) => {
@@ -85,11 +88,15 @@ impl Control {
         }
     }
 
-    fn take(&self, module: &str, schema: Schema, known: &mut HashMap<String, Schema>) {
+    async fn take(self: &Arc<Self>, module: &str, schema: Schema, known: &mut HashMap<String, Schema>) {
         if known.get(module).is_some_and(|old| old.digest() == schema.digest()) {
             return;
         }
-        match self.told(module, schema.clone()) {
+        let (control, name, told) = (self.clone(), module.to_owned(), schema.clone());
+        // A panic there is reported by the runtime, and the server is asked again.
+        let taken = tokio::task::spawn_blocking(move || control.told(&name, told)).await;
+        let Ok(taken) = taken else { return };
+        match taken {
             Ok(generation) => {
                 known.insert(module.into(), schema);
                 tracing::info!(module, generation, "a module's server told its descriptors");
