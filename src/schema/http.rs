@@ -247,12 +247,14 @@ mod tests {
             (
                 r#"get: "/a" body: "a.b""#,
                 "a.proto: HTTP rule of a.B.C: body \"a.b\" is not a field; write *, or a field directly in the \
-                 request message, by its name in the .proto file",
+                 request message, by its name in the .proto file; if the file is not yours, publish its service by \
+                 an API of its own whose `dialects` leave out rest",
             ),
             (
                 r#"get: "/a" response_body: "*""#,
                 "a.proto: HTTP rule of a.B.C: response_body \"*\" is not a field; write a field directly in the \
-                 response message, by its name in the .proto file",
+                 response message, by its name in the .proto file; if the file is not yours, publish its service by \
+                 an API of its own whose `dialects` leave out rest",
             ),
             (
                 r#"custom { kind: "A B" path: "/a" }"#,

@@ -227,7 +227,8 @@ def test_rules_that_cannot_serve_are_told(published):
         assert told == (
             f"yandex/cloud/serverless/workflows/v1/execution_service.proto: HTTP rule of {EXECUTIONS}.Start: "
             'additional_bindings[0]: body "input.input_value" is not a field; write *, or a field directly in the '
-            "request message, by its name in the .proto file"
+            "request message, by its name in the .proto file; if the file is not yours, publish its service by an API of "
+            "its own whose `dialects` leave out rest"
         )
     else:
         assert published.refused is None

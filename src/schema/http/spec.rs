@@ -145,11 +145,15 @@ fn top_level(name: &str, option: &str) -> Result<Box<str>, (String, String)> {
     {
         return Ok(name.into());
     }
-    let help = match option {
-        "body" => "write *, or a field directly in the request message, by its name in the .proto file",
-        _ => "write a field directly in the response message, by its name in the .proto file",
+    let field = match option {
+        "body" => "write *, or a field directly in the request message",
+        _ => "write a field directly in the response message",
     };
-    Err((format!("{option} {} is not a field", quoted(name)), help.into()))
+    let help = format!(
+        "{field}, by its name in the .proto file; if the file is not yours, publish its service by an API of its own \
+         whose `dialects` leave out rest"
+    );
+    Err((format!("{option} {} is not a field", quoted(name)), help))
 }
 
 /// Someone else's text, fit for a message.
