@@ -30,12 +30,22 @@ use crate::support::head;
 /// A gateway with a store, and what its file has besides.
 struct Gateway {
     program: Option<Program>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Gateway {
     fn start(admin: &str, top: &str) -> Self {
-        let directory = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap(), admin, top)
+    }
+
+    /// The same store, with another file.
+    fn again(mut self, top: &str) -> (Self, String) {
+        let (ended, log) = self.program.take().unwrap().terminate();
+        assert!(ended.success(), "{ended}: {log}");
+        (Self::start_in(self.directory, "", top), log)
+    }
+
+    fn start_in(directory: TempDir, admin: &str, top: &str) -> Self {
         let config = directory.path().join("transom.yaml");
         let text = format!(
             "listeners: [{{ name: main, address: \"127.0.0.1:0\" }}]\n\
@@ -45,7 +55,7 @@ impl Gateway {
         );
         std::fs::write(&config, text).unwrap();
         let program = Some(Program::serve(&config, &["main", "admin"]));
-        Self { program, _directory: directory }
+        Self { program, directory }
     }
 
     fn program(&self) -> &Program {
@@ -553,4 +563,62 @@ fn editions_are_taken_as_a_descriptor_set() {
     let mut bytes = Vec::new();
     prost::encoding::bytes::encode(1, &Bytes::from(file), &mut bytes);
     gateway.upload("e", "", "application/x-protobuf", &bytes).is(200, &["e/e.proto"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_takes_what_the_store_has_and_leaves_out_what_is_at_fault() {
+    let upstream =
+        |name: &str| format!("upstreams: [{{ name: {name}, endpoints: [{{ address: \"127.0.0.1:1\" }}] }}]");
+    let gateway = Gateway::start("", &upstream("infile"));
+    gateway.push("pets", "", &[("p.proto", &proto("pets.v1", ""))]).is(200, &[]);
+    let stored = "{\"endpoints\":[{\"address\":\"127.0.0.1:2\"}]}";
+    gateway.ask("PUT /upstreams/stored", stored).is(200, &[]);
+    let api = |upstream: &str| {
+        format!("{{\"module\":\"pets\",\"upstream\":\"{upstream}\",\"hosts\":[\"{upstream}.test\"]}}")
+    };
+    gateway.ask("PUT /apis/one", &api("infile")).is(200, &[]);
+    gateway.ask("PUT /apis/two", &api("stored")).is(200, &[]);
+    // The file names a module and an upstream that only the store has, and no longer the upstream of `one`.
+    let (gateway, _) =
+        gateway.again("apis: [{ name: three, module: pets, upstream: stored, hosts: [three.test] }]");
+    let status = gateway.ask("GET /status", "").is(200, &[]).json();
+    assert_eq!(status["apis"], 2, "two and three: {status}");
+    gateway.ask("GET /apis/three", "").is(200, &["ORIGIN_FILE"]);
+    gateway.ask("PUT /apis/two", &api("stored")).is(400, &["apis/one", "infile"]);
+    gateway.ask("PUT /apis/one", &api("stored").replace("stored.test", "one.test")).is(200, &[]);
+    let status = gateway.ask("GET /status", "").is(200, &[]).json();
+    assert_eq!(status["apis"], 3, "{status}");
+    let log = gateway.end();
+    assert!(log.contains("apis/one: upstream") && log.contains("mend it through the Admin API"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_that_were_not_told_are_not_written_back() {
+    let gateway = Gateway::start("", "");
+    let key = "-----BEGIN PRIVATE KEY-----";
+    let told = format!("{{\"cert\":\"-----BEGIN CERTIFICATE-----\",\"key\":\"{key}\"}}");
+    // What is no certificate is refused without being told again.
+    let answer = gateway.ask("PUT /certificates/c", &told);
+    assert!(answer.status == 400 && !answer.body.contains(key), "{answer:?}");
+    let untold = "{\"cert\":\"-----BEGIN CERTIFICATE-----\",\"key\":\"...\"}";
+    gateway.ask("PUT /certificates/c", untold).is(400, &["isn't told"]);
+    gateway
+        .ask("POST /config:apply", "{\"certificates\":[{\"name\":\"c\",\"cert\":\"x\",\"key\":\"...\"}]}")
+        .is(400, &["isn't told"]);
+    gateway.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_are_few() {
+    let gateway = Gateway::start("", "");
+    let files = [("p.proto", proto("pets.v1", ""))];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    for at in 0..64 {
+        gateway.push("pets", &format!("?label=l{at}"), &files).is(200, &[]);
+    }
+    gateway.push("pets", "?label=more", &files).is(400, &["64 labels already"]);
+    gateway.push("pets", "?label=l1", &files).is(200, &["\"unchanged\":true"]);
+    gateway.ask("DELETE /modules/pets/labels/l1", "").is(200, &[]);
+    gateway.push("pets", "?label=more", &files).is(200, &[]);
+    gateway.end();
 }

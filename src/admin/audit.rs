@@ -42,8 +42,9 @@ pub(super) fn add(
     batch: &mut Batch,
 ) -> Result<(), StoreError> {
     let last = store.last(Table::Audit, b"")?;
+    // One that can't be read breaks the chain, which `transom audit --verify` tells, but no change.
+    let sequence = last.as_ref().map_or(1, |(key, _)| number(key) + 1);
     let last = last.and_then(|(_, value)| pb::AuditEntry::decode(value.as_slice()).ok());
-    let sequence = last.as_ref().map_or(1, |last| last.sequence + 1);
     let mut entry = pb::AuditEntry {
         sequence,
         time: Some(timestamp(asker.now_ms)),
@@ -76,7 +77,7 @@ pub(super) fn list(
     let newest = match before {
         Some(before) => before.saturating_sub(1),
         None => match store.last(Table::Audit, b"")? {
-            Some((key, _)) => key.as_slice().try_into().map_or(0, u64::from_be_bytes),
+            Some((key, _)) => number(&key),
             None => 0,
         },
     };
@@ -86,6 +87,10 @@ pub(super) fn list(
         all.extend(found.and_then(|value| pb::AuditEntry::decode(value.as_slice()).ok()));
     }
     Ok(all)
+}
+
+fn number(key: &[u8]) -> u64 {
+    key.try_into().map_or(0, u64::from_be_bytes)
 }
 
 /// Names in a row, as many as are of use: the rest is counted.

@@ -18,6 +18,7 @@ use crate::admin::faults;
 use crate::admin::faults::Reason;
 use crate::admin::plane::Plane;
 use crate::admin::plane::Refused;
+pub(super) use crate::snapshot::LIVE;
 use crate::store::Store;
 
 /// The services' common ground.
@@ -164,8 +165,6 @@ fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The label that APIs serve unless they say otherwise.
-pub(super) const LIVE: &str = "live";
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
 const NAME_BYTES_MAX: usize = 128;

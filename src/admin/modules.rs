@@ -239,8 +239,10 @@ fn existing(desk: &Desk, name: &str) -> Result<pb::Module, Refused> {
     let config = desk.plane.snapshot().config.clone();
     let is_configured = config.is_some_and(|config| config.modules.iter().any(|known| known.name == name));
     if found.versions == 0 && !is_configured {
-        let told =
-            format!("there is no module \"{}\": `GET /admin/v1/modules` lists them", name.escape_debug());
+        let told = format!(
+            "there is no module \"{}\": `GET /admin/v1/modules` lists them",
+            name.chars().take(100).flat_map(char::escape_debug).collect::<String>()
+        );
         return Err(faults::status(Code::NotFound, Reason::NotFound, told).into());
     }
     Ok(found)

@@ -22,7 +22,6 @@ use crate::admin::plane::Standing;
 use crate::registry::Catalog;
 use crate::registry::Content;
 use crate::registry::breaking::Verdict;
-use crate::registry::catalog;
 use crate::registry::catalog::Move;
 use crate::registry::record::PinRecord;
 use crate::registry::record::VersionRecord;
@@ -93,7 +92,7 @@ pub(super) fn compile(desk: &Desk, wanted: Wanted<'_>) -> Result<Compiled, Refus
     }
     let schema = content.compile(&schemas, &Limits::default());
     let schema = schema.map_err(|all| faults::of_faults(&format!("module \"{module}\""), &all))?;
-    let digest = catalog::hex(&schema.digest());
+    let digest = schema.digest().hex();
     Ok(Compiled { schema, digest, deps: pins })
 }
 
@@ -124,7 +123,7 @@ pub(super) fn create(
 ) -> Result<pb::CreateVersionResponse, Refused> {
     let mut answer = pb::CreateVersionResponse { dry_run: asked.request.dry_run, ..Default::default() };
     let generation = desk.plane.change(&mut |standing| decide(asked, &compiled, standing, &mut answer))?;
-    if answer.promoted {
+    if answer.promoted && !answer.dry_run {
         answer.generation = generation;
     }
     Ok(answer)

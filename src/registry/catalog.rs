@@ -15,7 +15,6 @@ use crate::registry::record::LabelRecord;
 use crate::registry::record::MoveRecord;
 use crate::registry::record::VersionRecord;
 use crate::schema;
-use crate::schema::Digest;
 use crate::schema::Fault;
 use crate::schema::File;
 use crate::schema::Limits;
@@ -370,11 +369,6 @@ impl<'a> Catalog<'a> {
         let counted = self.store.get(Table::History, &record::in_module(module, MOVES))?;
         Ok(counted.as_deref().map_or(0, number))
     }
-}
-
-/// A digest as it is stored.
-pub fn hex(digest: &Digest) -> String {
-    digest.hex()
 }
 
 /// A serialized `FileDescriptorSet` of some files of a schema.

@@ -398,7 +398,12 @@ impl Control {
 /// Descriptors that don't come from files: those that were pushed go before those that the embedding program gave.
 fn others(state: &State, pushed: &Modules) -> Modules {
     let mut all = state.given.clone();
-    all.extend(pushed.iter().map(|(name, labels)| (name.clone(), labels.clone())));
+    for (name, labels) in pushed {
+        match all.get_mut(name) {
+            Some(given) => labels.iter().for_each(|(label, schema)| given.set(label, schema.clone())),
+            None => drop(all.insert(name.clone(), labels.clone())),
+        }
+    }
     all
 }
 

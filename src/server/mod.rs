@@ -343,9 +343,9 @@ fn raise_open_files() {
     }
 }
 
-/// How long the access log may take to write its last lines.
 /// What a worker has beside it for long work on messages.
 const APART_THREADS: usize = 2;
+/// How long the access log may take to write its last lines.
 const LOG_CLOSE: Duration = Duration::from_secs(2);
 
 /// Compiles a configuration without serving it, as `transom check` does.
