@@ -584,7 +584,8 @@ async fn a_start_takes_what_the_store_has_and_leaves_out_what_is_at_fault() {
     let status = gateway.ask("GET /status", "").is(200, &[]).json();
     assert_eq!(status["apis"], 2, "two and three: {status}");
     gateway.ask("GET /apis/three", "").is(200, &["ORIGIN_FILE"]);
-    gateway.ask("PUT /apis/two", &api("stored")).is(400, &["apis/one", "infile"]);
+    let elsewhere = api("stored").replace("stored.test", "two.test");
+    gateway.ask("PUT /apis/two", &elsewhere).is(400, &["apis/one", "infile"]);
     gateway.ask("PUT /apis/one", &api("stored").replace("stored.test", "one.test")).is(200, &[]);
     let status = gateway.ask("GET /status", "").is(200, &[]).json();
     assert_eq!(status["apis"], 3, "{status}");

@@ -236,10 +236,10 @@ fn pages_of_others_and_names_of_others_reach_nothing() {
     for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "xadmin.example.com"] {
         for host in [host.to_owned(), format!("{host}:{port}")] {
             assert_eq!(ask(&[("host", &host)]), 403, "{host}");
-            for path in ["/healthz", "/metrics", "/admin/v1/openapi.json"] {
-                let answer = http(address, &format!("GET {path}"), &[("host", &host)], b"");
-                answer.is(403, &["this host is not one of the Admin API"]);
-            }
+            let answer = http(address, "GET /admin/v1/openapi.json", &[("host", &host)], b"");
+            answer.is(403, &["this host is not one of the Admin API"]);
+            // Probes ask by any name.
+            http(address, "GET /healthz", &[("host", &host)], b"").is(200, &["ok"]);
         }
     }
     for host in ["localhost", "LOCALHOST.", "[::1]", "admin.example.com", "10.0.0.1"] {
