@@ -74,7 +74,7 @@ async fn metrics_tell_what_was_called() {
 
     assert_eq!(get(gateway.admin(), "/healthz").await, (200, "ok\n".into()));
     assert_eq!(get(gateway.admin(), "/readyz").await, (200, "ready\n".into()));
-    assert_eq!(get(gateway.admin(), "/nothing").await.0, 404);
+    assert_eq!(get(gateway.admin(), "/nothing").await.0, 403, "the Admin API is asked by its address alone");
     let (status, page) = get(gateway.admin(), "/metrics").await;
     assert_eq!(status, 200);
     let value = |name: &str, labels: &[(&str, &str)]| {

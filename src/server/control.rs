@@ -208,12 +208,12 @@ impl Control {
         let config = parts.config.clone();
         state.parts = Some(parts);
         self.doorway.admit(&config.admin);
-        let generation = self.swap(state, snapshot);
+        self.serve(state, snapshot);
         // Who connects to a new listener finds what is published there.
         self.listeners.commit(listeners, &config);
         // An authority comes to see the listeners.
         self.acme.commit(acme);
-        generation
+        self.announce(state)
     }
 
     /// The store is opened once.
@@ -306,10 +306,19 @@ impl Control {
     }
 
     pub(super) fn swap(&self, state: &mut State, snapshot: snapshot::Snapshot) -> u64 {
+        self.serve(state, snapshot);
+        self.announce(state)
+    }
+
+    fn serve(&self, state: &mut State, snapshot: snapshot::Snapshot) {
         state.generation = snapshot.generation;
-        self.observe.metrics.snapshot_generation.set(snapshot.generation);
         self.retiring.take(self.current.swap(Arc::new(snapshot)));
         self.readiness.loaded();
+    }
+
+    /// Tells that a generation serves, once all of it does.
+    fn announce(&self, state: &State) -> u64 {
+        self.observe.metrics.snapshot_generation.set(state.generation);
         self.generations.send_replace(state.generation);
         state.generation
     }
