@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use transom::admin::HttpBody;
 use transom::admin::pb::CreateVersionRequest;
@@ -23,7 +25,7 @@ use transom::admin::pb::modules_client::ModulesClient;
 use transom::config;
 use transom::demo;
 use transom::demo::pb::GetBookRequest;
-use transom::demo::pb::WatchShelfRequest;
+use transom::demo::pb::Remark;
 use transom::demo::pb::library_client::LibraryClient;
 use transom::schema::Limits;
 use transom::schema::compile;
@@ -124,29 +126,34 @@ async fn measure(gateway: SocketAddr, admin: SocketAddr, load: Load) {
     let mut streams = JoinSet::new();
     for _ in 0..load.streams {
         let mut client = LibraryClient::new(calls.clone());
-        let asked = WatchShelfRequest { name: "shelves/harbour".into(), include_present: true, events: 0 };
-        let mut events = client.watch_shelf(asked).await.expect("a stream").into_inner();
-        events.message().await.expect("an event").expect("the first");
+        let (remarks, said) = mpsc::channel(1);
+        let remark = Remark { id: "1".into(), text: "still there?".into(), times: 1, ..Default::default() };
+        remarks.send(remark).await.expect("it is taken");
+        let answers = client.discuss(ReceiverStream::new(said)).await.expect("a stream");
+        let mut answers = answers.into_inner();
+        answers.message().await.expect("an answer").expect("the first");
         let ended = ended.clone();
         streams.spawn(async move {
-            while let Ok(Some(_)) = events.message().await {}
+            while let Ok(Some(_)) = answers.message().await {}
+            drop(remarks);
             ended.fetch_add(1, Ordering::Relaxed);
         });
     }
+    // All are there before and after, so that memory says what the gateway holds.
+    let versions: Arc<[HttpBody]> = (1..=load.versions).map(version).collect();
     let failed = Arc::new(AtomicU64::new(0));
     let before = windows(calls.clone(), &failed, load, load.windows).await;
     let resident = resident_mib();
-    let versions: Vec<HttpBody> = (1..=load.versions).map(version).collect();
     let done = Arc::new(AtomicBool::new(false));
     let mut pushing = JoinSet::new();
     pushing.spawn({
-        let done = done.clone();
+        let (done, versions) = (done.clone(), versions.clone());
         async move {
             let begun = Instant::now();
             let mut every = tokio::time::interval(load.window / 50);
-            for content in versions {
+            for content in versions.iter() {
                 every.tick().await;
-                push(&mut modules, content).await;
+                push(&mut modules, content.clone()).await;
             }
             done.store(true, Ordering::Relaxed);
             begun.elapsed()
@@ -173,6 +180,7 @@ async fn measure(gateway: SocketAddr, admin: SocketAddr, load: Load) {
         ended.load(Ordering::Relaxed)
     );
     println!("resident MiB: before {resident}, after {}", resident_mib());
+    drop(versions);
     assert_eq!((failed.load(Ordering::Relaxed), ended.load(Ordering::Relaxed)), (0, 0), "no call fails");
 }
 
